@@ -1,0 +1,129 @@
+"""Settings: name, default, range and meaning written once, as dataclass fields. Knows no subject."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hoi_ros.errors import InputError, unknown_name
+
+Config = TypeVar("Config")
+
+
+def setting(
+    default: Any, help: str, *, low: float | None = None, high: float | None = None, choices: tuple | None = None
+) -> Any:
+    """Declare a setting of a frozen config dataclass: default, one-line meaning, inclusive range or choices."""
+    return field(default=default, metadata={"help": help, "low": low, "high": high, "choices": choices})
+
+
+@dataclass(frozen=True)
+class SettingInfo:
+    """One setting as the command line and ROS parameters show it."""
+
+    name: str
+    type: type
+    default: Any
+    help: str
+    low: float | None
+    high: float | None
+    choices: tuple | None
+
+
+def describe_settings(config_class: type) -> Iterator[SettingInfo]:
+    """Yield every setting of a config dataclass, in order."""
+    hints = typing.get_type_hints(config_class)
+    for item in dataclasses.fields(config_class):
+        kind = hints[item.name]
+        if isinstance(kind, types.UnionType):
+            kind = next(k for k in typing.get_args(kind) if k is not type(None))
+        meta = item.metadata
+        yield SettingInfo(
+            item.name, kind, item.default, meta.get("help", ""), meta.get("low"), meta.get("high"), meta.get("choices")
+        )
+
+
+def make_config(config_class: type[Config], values: Mapping[str, Any] | None = None, where: str = "") -> Config:
+    """Build a config from plain values, checking names, types and ranges.
+
+    Args:
+        config_class: a dataclass whose fields are `setting`s.
+        values: setting name to value; absent ones keep their default.
+        where: file or node that the values come from, for the message.
+
+    Raises:
+        InputError: unknown name (the nearest known one is suggested), wrong type, out of range.
+    """
+    known = {info.name: info for info in describe_settings(config_class)}
+    prefix = f"{where}: " if where else ""
+    checked = {}
+    for name, value in (values or {}).items():
+        if name not in known:
+            raise InputError(prefix + str(unknown_name("parameter", name, known)))
+        checked[name] = _checked(known[name], value, prefix)
+    return config_class(**checked)
+
+
+def _checked(info: SettingInfo, value: Any, prefix: str) -> Any:
+    if info.type is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if info.type in (bool, int, float, str) and type(value) is not info.type:
+        raise InputError(f"{prefix}parameter '{info.name}' is {value!r}: give a {info.type.__name__}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{prefix}parameter '{info.name}' is {value}: give a finite number")
+    if info.choices is not None and value not in info.choices:
+        raise InputError(
+            f"{prefix}parameter '{info.name}' is {value!r}: choose one of {', '.join(map(str, info.choices))}"
+        )
+    if (info.low is not None and value < info.low) or (info.high is not None and value > info.high):
+        low = "-inf" if info.low is None else info.low
+        high = "inf" if info.high is None else info.high
+        raise InputError(f"{prefix}parameter '{info.name}' is {value}: its range is {low} to {high}")
+    return value
+
+
+def load_parameters(*paths: Path | str) -> dict[str, dict[str, Any]]:
+    """Read ROS parameter files (`node: ros__parameters: {name: value}`); a later file overlays an earlier one.
+
+    Returns:
+        Node name to its parameters; `/**` holds those for every node.
+
+    Raises:
+        InputError: missing or unreadable file, or not of that layout.
+    """
+    import yaml
+
+    merged: dict[str, dict[str, Any]] = {}
+    for path in map(Path, paths):
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except OSError as error:
+            raise InputError(f"parameter file {path}: {error.strerror}; check the path") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"parameter file {path} is not YAML ({reason}); compare it with config/live.yaml"
+            ) from error
+        if not isinstance(content, dict):
+            raise InputError(f"parameter file {path}: expected 'node: ros__parameters: ...' as in config/live.yaml")
+        for node, body in content.items():
+            if not isinstance(body, dict) or set(body) != {"ros__parameters"}:
+                raise InputError(f"parameter file {path}: '{node}' needs the one key 'ros__parameters'")
+            merged.setdefault(str(node).lstrip("/") or node, {}).update(body["ros__parameters"] or {})
+    return merged
+
+
+def node_config(
+    config_class: type[Config], node: str, files: Mapping[str, Mapping[str, Any]], known_elsewhere=()
+) -> Config:
+    """Build one node's config from `load_parameters`; names in `known_elsewhere` belong to others and are skipped."""
+    names = {info.name for info in describe_settings(config_class)}
+    values = {k: v for k, v in files.get("**", {}).items() if k in names}
+    values.update({k: v for k, v in files.get(node, {}).items() if k not in known_elsewhere})
+    return make_config(config_class, values, where=node)
