@@ -1,0 +1,237 @@
+"""The verbs of `hoi`. Bad input prints one line and leaves with exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from hoi_ros.config import describe_settings, load_parameters, make_config
+from hoi_ros.device import DEVICES
+from hoi_ros.errors import InputError, unknown_name
+
+SOURCES_HELP = """sources:
+  sim[:SCENE[:OBJECT]]  simulator; scenes rotate, handover, bare, empty; OBJECT a name or a mesh file
+  video:FILE            a film
+  webcam[:N]            /dev/videoN
+  images:DIR            a folder of photos, each treated alone (camera.json in it gives the intrinsics)
+  rgbd:DIR              color/*.png, depth/*.png (16 bit, mm), cam.json
+  bag:PATH              rosbag2 (sqlite3 or MCAP) with realsense2_camera topics
+  realsense[:SERIAL]    Intel RealSense, colour and aligned depth
+  topics                a camera driver that publishes already (live only)
+"""
+ESTIMATORS = ("embedded", "handos")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line of all verbs."""
+    parser = argparse.ArgumentParser(
+        prog="hoi", description="Live hand meshes, object pose and object mesh from a camera.",
+        epilog="also: hoi test [pytest options], hoi doctor, hoi python ...; 'hoi VERB --help' explains a verb",
+    )  # fmt: skip
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    _add_live(verbs, "live", "run the whole system on ROS 2 topics, seen in Foxglove or RViz")
+    _add_live(verbs, "record", "the same, and record camera and results to a bag")
+    _add_run(verbs)
+    settings = verbs.add_parser("settings", help="list every setting with default, range and meaning")
+    settings.add_argument("node", nargs="?", help="only this node's")
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--estimator", choices=ESTIMATORS, default=None, help="hand estimator (default: embedded)")
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="processor of the networks (default: auto)")
+    parser.add_argument("--duration", type=float, default=0.0, metavar="S", help="stop after S seconds")
+    parser.add_argument("--frames", type=int, default=0, metavar="N", help="stop after N frames")
+    parser.add_argument("--params", type=Path, action="append", default=[], metavar="YAML",
+                        help="ROS parameter file; a later one overlays an earlier one")  # fmt: skip
+    parser.add_argument("--set", action="append", default=[], metavar="NODE.NAME=VALUE", dest="assignments",
+                        help="one setting, e.g. hand_node.max_hands=1 ('hoi settings' lists them)")  # fmt: skip
+    parser.add_argument("--quiet", action="store_true", help="no progress bar or status line")
+
+
+def _add_run(verbs: Any) -> None:
+    parser = verbs.add_parser(
+        "run", help="process a source without ROS into a folder of files", epilog=SOURCES_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Write hands.npz, object_poses.txt (TUM), object.ply, overlay.mp4 and report.json.",
+    )  # fmt: skip
+    parser.add_argument("source", help="where frames come from, see below")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
+    parser.add_argument("--box", type=float, nargs=4, metavar=("X0", "Y0", "X1", "Y1"),
+                        help="object in the first frame, pixels: track it though no hand holds it")  # fmt: skip
+    parser.add_argument("--mask", type=Path, help="the same as a picture, object white")
+    parser.add_argument("--no-object", action="store_true", help="hands only")
+    parser.add_argument("--no-overlay", action="store_true", help="no overlay.mp4")
+    _add_common(parser)
+
+
+def _add_live(verbs: Any, name: str, text: str) -> None:
+    parser = verbs.add_parser(
+        name, help=text, description=text, epilog=SOURCES_HELP, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--source", default="", help="see below; default: the first of RealSense, webcam, simulator")
+    parser.add_argument("--composed", choices=("true", "false"), default="true",
+                        help="one process (default), or one process a node")  # fmt: skip
+    parser.add_argument("--foxglove", choices=("true", "false"), default="true", help="serve Foxglove (default: true)")
+    parser.add_argument("--port", type=int, default=8765, help="Foxglove WebSocket port (default: 8765)")
+    parser.add_argument("--rviz", action="store_true", help="start rviz2 with the project's layout")
+    parser.add_argument("--loop", action="store_true", help="start a file source again when it ends")
+    parser.add_argument("--out", type=Path, help="folder to save the object mesh in at exit")
+    parser.add_argument("--record" if name == "live" else "--to", dest="record", type=Path, metavar="BAG",
+                        required=name == "record", help="record camera and results to this new bag folder")  # fmt: skip
+    _add_common(parser)
+
+
+def gather_parameters(files: list[Path], assignments: list[str]) -> dict[str, dict[str, Any]]:
+    """Join parameter files and NODE.NAME=VALUE assignments; the latter win.
+
+    Raises:
+        InputError: unreadable file, or an assignment of another form.
+    """
+    import yaml
+
+    parameters = load_parameters(*files)
+    for text in assignments:
+        target, equals, value = text.partition("=")
+        node, dot, name = target.partition(".")
+        if not (equals and dot and node and name):
+            raise InputError(f"--set {text}: write NODE.NAME=VALUE, e.g. hand_node.max_hands=1")
+        parameters.setdefault(node, {})[name] = yaml.safe_load(value)
+    return parameters
+
+
+def core_configs() -> dict[str, type]:
+    """Node name to the config class of the part behind it."""
+    from hoi_ros.hand import HandConfig
+    from hoi_ros.reconstruction import ReconstructionConfig
+    from hoi_ros.sources import SourceConfig
+    from hoi_ros.tracking import TrackerConfig
+
+    return {
+        "camera_node": SourceConfig,
+        "hand_node": HandConfig,
+        "tracker_node": TrackerConfig,
+        "reconstruction_node": ReconstructionConfig,
+    }
+
+
+NODE_ONLY = frozenset(
+    ("autostart", "diagnostics_period_s", "source", "loop", "pace", "rate_hz", "stamps", "depth_encoding", "device")
+    + ("depth_wait_s", "sync_slop_s", "mesh_file")
+)
+"""Parameters that concern the ROS node alone: a file made for `live` also serves `run`."""
+
+
+def build_core_configs(parameters: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Configs of all parts from parameters by node name; unknown nodes and names are refused."""
+    classes = core_configs()
+    for node in parameters:
+        if node not in classes and node not in ("**", "foxglove_node", "recorder_node"):
+            raise unknown_name("node", node, classes)
+    configs = {}
+    for node, config_class in classes.items():
+        known = {info.name for info in describe_settings(config_class)}
+        values = {k: v for k, v in parameters.get("**", {}).items() if k in known}
+        values |= {k: v for k, v in parameters.get(node, {}).items() if k in known or k not in NODE_ONLY}
+        configs[node] = make_config(config_class, values, where=node)
+    return configs
+
+
+def command_run(options: argparse.Namespace) -> int:
+    """`hoi run`."""
+    from hoi_ros.offline import RunOptions, run_offline
+    from hoi_ros.pipeline import PipelineConfig
+
+    parameters = gather_parameters(options.params, options.assignments)
+    if options.estimator:
+        parameters.setdefault("hand_node", {})["estimator"] = options.estimator
+    configs = build_core_configs(parameters)
+    report = run_offline(
+        RunOptions(
+            source=options.source,
+            out=options.out,
+            pipeline=PipelineConfig(
+                hand=configs["hand_node"],
+                tracker=configs["tracker_node"],
+                reconstruction=configs["reconstruction_node"],
+                device=options.device,
+                with_object=not options.no_object,
+            ),
+            source_config=configs["camera_node"],
+            frames=options.frames,
+            duration_s=options.duration,
+            box=tuple(options.box) if options.box else None,
+            mask=options.mask,
+            overlay=not options.no_overlay,
+            quiet=options.quiet,
+        )
+    )
+    print(
+        f"{report['frames']} frames, hands in {report['frames_with_hands']}, object tracked in "
+        f"{report['object_tracked_frames']}, {report['fps']} frames/s; results in {options.out}"
+    )
+    if report["frames_with_depth"] == 0 and not options.no_object:
+        print("no depth in this source: hands only; object tracking waits for depth")
+    return 0
+
+
+def command_live(options: argparse.Namespace) -> int:
+    """`hoi live` and `hoi record`."""
+    from hoi_ros.nodes.live import LiveOptions, run_live
+
+    parameters = gather_parameters(options.params, options.assignments)
+    build_core_configs(parameters)
+    return run_live(
+        LiveOptions(
+            source=options.source,
+            device=options.device,
+            estimator=options.estimator or "embedded",
+            composed=options.composed == "true",
+            foxglove=options.foxglove == "true",
+            foxglove_port=options.port,
+            rviz=options.rviz,
+            loop=options.loop,
+            record=options.record,
+            out=options.out,
+            duration_s=options.duration,
+            frames=options.frames,
+            parameters=parameters,
+            quiet=options.quiet,
+        )
+    )
+
+
+def command_settings(options: argparse.Namespace) -> int:
+    """`hoi settings`."""
+    classes = core_configs()
+    if options.node and options.node not in classes:
+        raise unknown_name("node", options.node, classes)
+    for node, config_class in classes.items():
+        if options.node in (None, node):
+            print(f"{node}:")
+            for info in describe_settings(config_class):
+                limits = "" if info.low is None and info.high is None else f" [{info.low} .. {info.high}]"
+                print(f"  {info.name} = {info.default!r}{limits}  {info.help}")
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one verb; returns the exit code."""
+    logging.basicConfig(level=logging.WARNING, format="hoi: %(message)s")
+    options = build_parser().parse_args(arguments)
+    commands = {"run": command_run, "live": command_live, "record": command_live, "settings": command_settings}
+    try:
+        return commands[options.verb](options)
+    except InputError as error:
+        print(f"hoi: {error}", file=sys.stderr)
+        return 2
+    except ImportError as error:
+        print(f"hoi: {error}; './hoi doctor' tells what is missing", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
