@@ -1,0 +1,84 @@
+"""The command line: settings reach the parts, bad input gets one line and exit code 2."""
+
+from pathlib import Path
+
+import pytest
+
+from hoi_ros import cli
+from hoi_ros.errors import InputError
+
+
+def refused(capsys, *arguments: str) -> str:
+    """Run a verb that must be refused; returns its one line."""
+    assert cli.main(list(arguments)) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("hoi: ")
+    return lines[0]
+
+
+def test_assignments_win_over_files(tmp_path: Path):
+    first, second = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    first.write_text("hand_node: {ros__parameters: {max_hands: 1, smoothing: false}}")
+    second.write_text("hand_node: {ros__parameters: {max_hands: 3}}")
+    parameters = cli.gather_parameters([first, second], ["hand_node.max_hands=4"])
+    configs = cli.build_core_configs(parameters)
+    assert configs["hand_node"].max_hands == 4
+    assert configs["hand_node"].smoothing is False
+
+
+@pytest.mark.parametrize("text", ["max_hands=1", "hand_node.max_hands", "hand_node.=2", "=3"])
+def test_malformed_assignment_is_refused(text: str):
+    with pytest.raises(InputError, match="NODE.NAME=VALUE"):
+        cli.gather_parameters([], [text])
+
+
+def test_unknown_setting_suggests_the_nearest(capsys, tmp_path: Path):
+    line = refused(capsys, "run", "sim", "--out", str(tmp_path / "o"), "--set", "hand_node.max_hand=1")
+    assert "max_hands" in line
+    line = refused(capsys, "run", "sim", "--out", str(tmp_path / "o"), "--set", "hand_nod.max_hands=1")
+    assert "hand_node" in line
+    assert not (tmp_path / "o").exists()
+
+
+def test_out_of_range_setting_names_its_range(capsys, tmp_path: Path):
+    line = refused(capsys, "run", "sim", "--out", str(tmp_path / "o"), "--set", "hand_node.max_hands=-1")
+    assert "range" in line and "max_hands" in line
+
+
+@pytest.mark.parametrize(
+    ("source", "word"),
+    [
+        ("vidoe:x.mp4", "video"),
+        ("video:/nowhere.mp4", "/nowhere.mp4"),
+        ("sim:rotat", "rotate"),
+        ("images:/nowhere", "/nowhere"),
+    ],
+)
+def test_bad_source_leaves_nothing_behind(capsys, tmp_path: Path, source: str, word: str):
+    assert word in refused(capsys, "run", source, "--out", str(tmp_path / "o"))
+    assert not (tmp_path / "o").exists()
+
+
+def test_cuda_without_a_gpu_is_refused(capsys, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("hoi_ros.device.Path.exists", lambda self: False)
+    assert "cuda" in refused(capsys, "run", "sim:empty", "--out", str(tmp_path / "o"), "--device", "cuda")
+
+
+def test_output_that_is_a_file_is_refused(capsys, tmp_path: Path):
+    (tmp_path / "o").write_text("")
+    assert "is a file" in refused(capsys, "run", "sim:empty", "--out", str(tmp_path / "o"), "--frames", "1")
+
+
+def test_missing_parameter_file_is_named(capsys, tmp_path: Path):
+    path = tmp_path / "none.yaml"
+    assert str(path) in refused(capsys, "run", "sim", "--out", str(tmp_path / "o"), "--params", str(path))
+
+
+def test_every_setting_is_listed_with_its_meaning(capsys):
+    assert cli.main(["settings", "hand_node"]) == 0
+    shown = capsys.readouterr().out
+    assert "max_hands" in shown and "tracker_node" not in shown
+    for config_class in cli.core_configs().values():
+        for info in cli.describe_settings(config_class):
+            assert info.help, f"{config_class.__name__}.{info.name} has no help"
