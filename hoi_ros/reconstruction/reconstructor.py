@@ -22,9 +22,9 @@ class ReconstructionConfig:
     """Fusion of the held object into a mesh."""
 
     voxel_size_m: float = setting(0.003, "edge of a voxel", low=0.0005, high=0.05)
-    truncation_voxels: float = setting(3.5, "distance at which the signed distance is cut, in voxels", low=2.0, high=20)
+    truncation_voxels: float = setting(3.0, "distance at which the signed distance is cut, in voxels", low=2.0, high=20)
     max_weight: float = setting(24.0, "weight cap; lower forgets wrong geometry sooner", low=1.0)
-    min_weight: float = setting(1.5, "weight from which a voxel is part of the mesh", low=0.0)
+    min_weight: float = setting(0.5, "weight from which a voxel is part of the mesh", low=0.0)
     free_weight: float = setting(0.6, "weight of free space seen through a voxel; 0 carves nothing", low=0.0, high=10.0)
     free_margin_m: float = setting(0.008, "free space ends this far before what is seen", low=0.0, high=0.2)
     extent_m: float = setting(0.6, "edge of the cube around the first sight that is fused", low=0.05, high=5.0)

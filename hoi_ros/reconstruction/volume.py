@@ -185,7 +185,7 @@ class SparseVolume:
         gap = rows[:, 0] - z
         distance = gap * rows[:, 2] / self.truncation_m
         # Behind the surface the weight falls to nothing, so that one side of a thin wall does not erase the other.
-        surface = rows[:, 1] * (1 + distance.clamp(max=0)).clamp(min=0) * (distance < 1)
+        surface = rows[:, 1] * (1 + distance.clamp(max=0)).clamp(min=0) ** 2 * (distance < 1)
         lateral = (rows[:, 3] - 1).clamp(min=0)
         bound = (lateral * z * (1 / (evidence.intrinsics.fx * self.truncation_m))).clamp(max=1)
         free = evidence.free_weight * bound * ((gap > rows[:, 4]) & ((distance >= 1) | (rows[:, 1] == 0)))
