@@ -13,6 +13,10 @@ class InputError(ValueError):
     """
 
 
+class MissingLibraryError(InputError, ImportError):
+    """An optional library is absent or does not load; the message names the command that installs it."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
     """Build the error for a name that is not in `known`, suggesting the nearest one that is."""
     known = sorted(known)

@@ -1,0 +1,111 @@
+"""Frames written as a rosbag2 recording with the topic names of realsense2_camera."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hoi_ros.datatypes import RgbdFrame
+from hoi_ros.errors import InputError
+from hoi_ros.sources.bag_files import make_typestore
+from hoi_ros.sources.bag_topics import CAMERA_INFO, IMAGE
+from hoi_ros.sources.rgbd_writer import depth_to_millimetres
+
+NAMESPACE = "/camera/camera"
+COLOR_TOPIC = "color/image_raw"
+DEPTH_TOPIC = "aligned_depth_to_color/image_raw"
+INFO_TOPIC = "color/camera_info"
+
+
+class BagWriter:
+    """Context manager that writes colour (rgb8), aligned depth (16UC1 mm) and camera_info.
+
+    A recording closed by an exception is left without index and cannot be taken for a whole one.
+    """
+
+    def __init__(self, path: Path | str, storage: str = "mcap", namespace: str = NAMESPACE) -> None:
+        """Make the folder.
+
+        Args:
+            path: folder to make; must not exist.
+            storage: 'mcap' or 'sqlite3'.
+            namespace: in front of the topic names.
+
+        Raises:
+            InputError: the folder exists or cannot be made.
+            MissingLibraryError: rosbags is not installed.
+        """
+        self._typestore = make_typestore()
+        from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
+
+        self.path = Path(path)
+        self._namespace = namespace.rstrip("/")
+        self._connections: dict[str, Any] = {}
+        try:
+            self._writer = Writer(
+                self.path, version=Writer.VERSION_LATEST, storage_plugin=StoragePlugin[storage.upper()]
+            )
+            self._writer.open()
+        except WriterError as error:
+            raise InputError(f"bag {path} exists already: choose another folder to write to") from error
+        except OSError as error:
+            raise InputError(f"bag {path}: {error.strerror}; choose a folder that you may write to") from error
+
+    def write(self, frame: RgbdFrame) -> None:
+        """Append a frame: colour, camera_info, and depth where it has one, rounded to millimetres."""
+        header = self._header(frame)
+        self._send(COLOR_TOPIC, IMAGE, frame.stamp_ns, self._image(header, frame.color, "rgb8"))
+        self._send(INFO_TOPIC, CAMERA_INFO, frame.stamp_ns, self._camera_info(header, frame))
+        if frame.depth_m is not None:
+            depth = depth_to_millimetres(frame.depth_m)
+            self._send(DEPTH_TOPIC, IMAGE, frame.stamp_ns, self._image(header, depth, "16UC1"))
+
+    def close(self) -> None:
+        """Write the index."""
+        self._writer.close()
+
+    def __enter__(self) -> BagWriter:
+        return self
+
+    def __exit__(self, kind: object, *_exception: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self._writer.abort()
+
+    def _send(self, topic: str, kind: str, stamp_ns: int, message: Any) -> None:
+        name = f"{self._namespace}/{topic}"
+        if name not in self._connections:
+            self._connections[name] = self._writer.add_connection(name, kind, typestore=self._typestore)
+        self._writer.write(self._connections[name], stamp_ns, self._typestore.serialize_cdr(message, kind))
+
+    def _type(self, kind: str) -> Any:
+        return self._typestore.types[kind]
+
+    def _header(self, frame: RgbdFrame) -> Any:
+        seconds, nanoseconds = divmod(frame.stamp_ns, 1_000_000_000)
+        stamp = self._type("builtin_interfaces/msg/Time")(sec=seconds, nanosec=nanoseconds)
+        return self._type("std_msgs/msg/Header")(stamp=stamp, frame_id=frame.frame_id)
+
+    def _image(self, header: Any, pixels: np.ndarray, encoding: str) -> Any:
+        height, width = pixels.shape[:2]
+        little = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<"))
+        data = little.view(np.uint8).reshape(-1)
+        return self._type(IMAGE)(
+            header=header, height=height, width=width, encoding=encoding, is_bigendian=0,
+            step=data.size // height, data=data,
+        )  # fmt: skip
+
+    def _camera_info(self, header: Any, frame: RgbdFrame) -> Any:
+        camera = frame.intrinsics
+        k = camera.matrix
+        roi = self._type("sensor_msgs/msg/RegionOfInterest")(
+            x_offset=0, y_offset=0, height=0, width=0, do_rectify=False
+        )
+        return self._type(CAMERA_INFO)(
+            header=header, height=camera.height, width=camera.width, distortion_model="plumb_bob", d=np.zeros(5),
+            k=k.reshape(-1), r=np.eye(3).reshape(-1), p=np.hstack([k, np.zeros((3, 1))]).reshape(-1),
+            binning_x=0, binning_y=0, roi=roi,
+        )  # fmt: skip
