@@ -1,0 +1,221 @@
+"""Publish any source as the topics of a camera driver."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import threading
+import time
+import traceback
+from typing import Any
+
+import numpy as np
+from sensor_msgs.msg import CameraInfo, Image
+
+from hoi_ros.datatypes import RgbdFrame
+from hoi_ros.errors import InputError
+from hoi_ros.nodes.base_node import HoiNode, run_node
+from hoi_ros.nodes.conversions import camera_info_message, depth_to_millimetres, image_message, make_header
+from hoi_ros.nodes.diagnostics import kind_of
+from hoi_ros.nodes.frame_bus import FrameBus
+from hoi_ros.nodes.inputs import COLOR_TOPIC, DEPTH_TOPIC, INFO_TOPIC
+from hoi_ros.nodes.node_configs import CameraNodeConfig
+from hoi_ros.nodes.qos import IMAGE_OUT
+from hoi_ros.sources import SourceConfig, open_source
+
+LIVE_KINDS = ("realsense", "webcam")
+DEFAULT_RATE_HZ = 30.0
+DRIFT_NS = 100_000_000
+
+
+class StampClock:
+    """Moves a source's stamps onto the ROS clock: the source's spacing, anchored anew when it drifts 0.1 s away."""
+
+    def __init__(self) -> None:
+        self._offset_ns: int | None = None
+        self._last_ns = -1
+
+    def stamp(self, source_ns: int, now_ns: int) -> int:
+        """Stamp on the ROS clock, always later than the one before."""
+        if self._offset_ns is None and abs(now_ns - source_ns) < 10 * DRIFT_NS:
+            self._offset_ns = 0
+        drift = DRIFT_NS + 1 if self._offset_ns is None else abs(now_ns - source_ns - self._offset_ns)
+        # A live camera's own stamps may be old by its transfer; ten times the drift is another clock.
+        if self._offset_ns is None or drift > (10 * DRIFT_NS if self._offset_ns == 0 else DRIFT_NS):
+            self._offset_ns = now_ns - source_ns
+        self._last_ns = max(source_ns + self._offset_ns, self._last_ns + 1)
+        return self._last_ns
+
+
+class Pacer:
+    """Waits so that frames leave at their own spacing; one that comes late does not hurry the next ones."""
+
+    def __init__(self, period_s: float | None) -> None:
+        """`period_s` fixes the spacing; None takes it from the stamps."""
+        self._period_s = period_s
+        self._due: float | None = None
+        self._last_ns: int | None = None
+
+    def delay_s(self, stamp_ns: int, now_s: float) -> float:
+        """Seconds to wait before this frame leaves; remembers when it is due."""
+        if self._due is None or self._last_ns is None:
+            self._due = now_s
+        else:
+            step = self._period_s
+            if step is None:
+                spacing = (stamp_ns - self._last_ns) * 1e-9
+                step = spacing if 0 < spacing < 1 else 1 / DEFAULT_RATE_HZ
+            self._due = max(self._due + step, now_s - step)
+        self._last_ns = stamp_ns
+        return max(0.0, self._due - now_s)
+
+
+class CameraNode(HoiNode):
+    """Publish a source's pictures; a live camera that goes away is waited for."""
+
+    node_name = "camera_node"
+    config_classes = (CameraNodeConfig, SourceConfig)
+
+    def __init__(self, parameters: Any = None, bus: FrameBus | None = None, context: Any = None) -> None:
+        super().__init__(parameters, bus, context)
+        self.finished = False
+        """True when a file without `loop` was played to its end."""
+        self._source: Any = None
+        self._thread: threading.Thread | None = None
+        self._stopping = threading.Event()
+
+    def setup(self) -> None:
+        config = self.setting(CameraNodeConfig)
+        if not config.source:
+            raise InputError("camera_node: parameter 'source' is empty: give e.g. realsense, webcam:0 or video:FILE")
+        if config.pace == "consumed" and self.bus is None:
+            raise InputError("camera_node: pace 'consumed' works with composed nodes only: use pace 'realtime'")
+        self.finished = False
+        self._frames = 0
+        self._clock_map = StampClock()
+        if config.source.split(":", 1)[0] not in LIVE_KINDS:
+            self._source = self._open()
+        if self.bus is not None:
+            self.bus.lossless = config.pace == "consumed"
+        self._color = self.make_publisher(Image, COLOR_TOPIC, IMAGE_OUT)
+        self._depth = self.make_publisher(Image, DEPTH_TOPIC, IMAGE_OUT)
+        self._info = self.make_publisher(CameraInfo, INFO_TOPIC, IMAGE_OUT)
+        self.diagnostics.value("source", config.source)
+
+    def start(self) -> None:
+        self._stopping.clear()
+        self._thread = threading.Thread(target=self._run, name=self.node_name, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        if self.bus is not None:
+            self.bus.frames.close()
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join(5.0)
+        self._close_source()
+
+    def release(self) -> None:
+        self._close_source()
+
+    def _open(self) -> Any:
+        return open_source(self.setting(CameraNodeConfig).source, self.setting(SourceConfig))
+
+    def _close_source(self) -> None:
+        source, self._source = self._source, None
+        if source is not None:
+            source.close()
+
+    def _run(self) -> None:
+        """Play the source until stopped; open it again when it is live or loops."""
+        config = self.setting(CameraNodeConfig)
+        live = config.source.split(":", 1)[0] in LIVE_KINDS
+        while not self._stopping.is_set():
+            complete = self._play()
+            if self._stopping.is_set():
+                return
+            self._close_source()
+            if not live and (not config.loop or not complete):
+                self.finished = True
+                self.diagnostics.state = "finished" if complete else "source failed"
+                return
+            if live:
+                self.diagnostics.state = f"waiting for camera {config.source}"
+                self._stopping.wait(config.retry_s)
+
+    def _play(self) -> bool:
+        """Publish every frame of the source; False when it failed on the way."""
+        try:
+            if self._source is None:
+                self._source = self._open()
+            pacer = self._pacer()
+            for frame in self._source:
+                if not self._send(frame, pacer):
+                    return True
+        except (InputError, ImportError) as error:
+            self.diagnostics.say(kind_of(error), str(error))
+            return False
+        except Exception as error:
+            if self.context.ok():
+                self.diagnostics.crashes += 1
+                trace = traceback.format_exc()
+                self.diagnostics.say(f"crash, {kind_of(error)}", f"the source failed: {error}\n{trace}", "error")
+            return False
+        return True
+
+    def _pacer(self) -> Pacer | None:
+        config = self.setting(CameraNodeConfig)
+        if config.rate_hz > 0:
+            return Pacer(1 / config.rate_hz)
+        if config.pace == "consumed" or self._source.live:
+            return None
+        return Pacer(None if self._source.fps is None else 1 / self._source.fps)
+
+    def _send(self, frame: RgbdFrame, pacer: Pacer | None) -> bool:
+        """Publish one frame when it is due; False ends the playing."""
+        config = self.setting(CameraNodeConfig)
+        if config.max_frames and self._frames >= config.max_frames:
+            self.finished = True
+            self._stopping.set()
+            self.diagnostics.state = "finished"
+            return False
+        if pacer is not None and self._stopping.wait(pacer.delay_s(frame.stamp_ns, time.monotonic())):
+            return False
+        if self._stopping.is_set():
+            return False
+        begin = time.perf_counter()
+        now_ns = self.get_clock().now().nanoseconds
+        stamp_ns = self._clock_map.stamp(frame.stamp_ns, now_ns) if config.stamps == "clock" else frame.stamp_ns
+        self._publish(frame, stamp_ns)
+        self._frames += 1
+        self.diagnostics.state = "streaming"
+        latency_ns = self.get_clock().now().nanoseconds - stamp_ns
+        self.diagnostics.frame_done((time.perf_counter() - begin) * 1e3, latency_ns * 1e-6)
+        return True
+
+    def _publish(self, frame: RgbdFrame, stamp_ns: int) -> None:
+        header = make_header(stamp_ns, frame.frame_id)
+        depth_m, depth_pixels = frame.depth_m, frame.depth_m
+        encoding = self.setting(CameraNodeConfig).depth_encoding
+        if depth_m is not None and encoding == "16UC1":
+            # Nodes in this process get the same millimetres as those that read the topic.
+            depth_pixels = depth_to_millimetres(depth_m)
+            depth_m = depth_pixels * np.float32(0.001)
+        if self.bus is not None:
+            self.bus.frames.put(dataclasses.replace(frame, stamp_ns=stamp_ns, depth_m=depth_m))
+        if self._info.get_subscription_count():
+            self._info.publish(camera_info_message(frame.intrinsics, header))
+        if depth_pixels is not None and self._depth.get_subscription_count():
+            self._depth.publish(image_message(depth_pixels, encoding, header))
+        if self._color.get_subscription_count():
+            self._color.publish(image_message(frame.color, "rgb8", header))
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run camera_node."""
+    return run_node(CameraNode, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

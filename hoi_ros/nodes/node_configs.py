@@ -1,0 +1,90 @@
+"""Settings of the nodes themselves; what they compute has its own (SourceConfig, HandConfig, ...). Needs no ROS."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+
+from hoi_ros.config import describe_settings, setting
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class NodeConfig:
+    """What every node has."""
+
+    autostart: bool = setting(True, "configure and activate at start; false waits for a lifecycle manager")
+    diagnostics_period_s: float = setting(1.0, "time between two messages on /diagnostics", low=0.05, high=60.0)
+
+
+@dataclass(frozen=True)
+class CameraNodeConfig:
+    """Publishing a source as camera topics."""
+
+    source: str = setting("", "where frames come from, e.g. realsense, webcam:0, video:FILE, bag:PATH, sim:rotate")
+    loop: bool = setting(False, "start a file anew when it ends")
+    pace: str = setting(
+        "realtime",
+        "realtime plays files at their rate; consumed waits for the nodes of the same process and drops nothing",
+        choices=("realtime", "consumed"),
+    )
+    rate_hz: float = setting(0.0, "frames a second; 0 takes the source's own", low=0.0, high=1000.0)
+    stamps: str = setting(
+        "clock", "clock: stamps on the ROS clock; source: as the source gave them", choices=("clock", "source")
+    )
+    depth_encoding: str = setting("16UC1", "16UC1 is mm, 32FC1 is m", choices=("16UC1", "32FC1"))
+    max_frames: int = setting(0, "stop after so many frames; 0 never", low=0)
+    retry_s: float = setting(2.0, "time between two tries to open a camera that is not there", low=0.1, high=60.0)
+
+
+@dataclass(frozen=True)
+class InputConfig:
+    """How a node puts colour and depth topics together."""
+
+    sync_slop_s: float = setting(0.012, "colour and depth this near in time are one frame", low=0.0, high=1.0)
+    depth_wait_s: float = setting(0.06, "colour waits so long for its depth", low=0.0, high=5.0)
+    info_wait_s: float = setting(1.0, "frames wait so long for camera_info before a camera is guessed", low=0.0)
+
+
+@dataclass(frozen=True)
+class ComputeConfig:
+    """Where a node computes."""
+
+    device: str = setting("auto", "processor of the networks", choices=DEVICES)
+
+
+@dataclass(frozen=True)
+class ReconstructionNodeConfig:
+    """Publishing and saving the object's mesh."""
+
+    mesh_file: str = setting(
+        "", "file written by ~/save_mesh and at exit; suffix says PLY, OBJ, GLB or STL; empty: by ~/save_mesh only"
+    )
+    contact_m: float = setting(0.008, "a hand region this near to the mesh touches it", low=0.0005, high=0.05)
+
+
+CORE_CONFIGS = {
+    "camera_node": ("hoi_ros.sources", "SourceConfig"),
+    "hand_node": ("hoi_ros.hand", "HandConfig"),
+    "tracker_node": ("hoi_ros.tracking", "TrackerConfig"),
+    "reconstruction_node": ("hoi_ros.reconstruction", "ReconstructionConfig"),
+}
+NODE_CONFIGS: dict[str, tuple[type, ...]] = {
+    "camera_node": (NodeConfig, CameraNodeConfig),
+    "hand_node": (NodeConfig, ComputeConfig, InputConfig),
+    "tracker_node": (NodeConfig, ComputeConfig, InputConfig),
+    "reconstruction_node": (NodeConfig, ComputeConfig, InputConfig, ReconstructionNodeConfig),
+}
+"""Node to its own settings; the core's come beside them."""
+
+
+def core_config(node: str) -> type:
+    """Config class of what a node computes; imported only when asked for."""
+    module, name = CORE_CONFIGS[node]
+    return getattr(importlib.import_module(module), name)
+
+
+def node_parameter_names(node: str) -> set[str]:
+    """Every parameter that a node declares."""
+    return {info.name for config in (*NODE_CONFIGS[node], core_config(node)) for info in describe_settings(config)}

@@ -1,0 +1,165 @@
+"""Publish the pose of whatever is held."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from geometry_msgs.msg import PoseStamped
+from sensor_msgs.msg import Image
+
+from hoi_ros.datatypes import HAND_SIDES, ObjectObservation, RgbdFrame
+from hoi_ros.device import resolve_device
+from hoi_ros.nodes.base_node import FrameNode, run_node
+from hoi_ros.nodes.conversions import image_message, make_header, pose_stamped, transform_stamped
+from hoi_ros.nodes.frame_bus import HandsFrame, ObjectFrame
+from hoi_ros.nodes.inputs import FrameInput, HandsInput, hands_from_parts
+from hoi_ros.nodes.node_configs import ComputeConfig, InputConfig
+from hoi_ros.nodes.qos import RESULT
+from hoi_ros.nodes.synchronizer import HandParts, Pair, StampJoin, StampOrder
+from hoi_ros.nodes.transforms import TransformPublisher
+from hoi_ros.nodes.worker import LatestSlot
+from hoi_ros.tracking import ObjectTracker, TrackerConfig
+
+
+def object_frame_id(object_id: int) -> str:
+    """TF frame of an object."""
+    return f"object_{object_id}"
+
+
+def observation_status(observation: ObjectObservation) -> DiagnosticStatus:
+    """State of the object in one frame, as /object/state carries it."""
+    values = {
+        "state": observation.state,
+        "object_id": observation.object_id,
+        "keyframe": int(observation.is_keyframe),
+        "inlier_fraction": repr(float(observation.inlier_fraction)),
+        "residual_m": repr(float(observation.residual_m)),
+        "hand_track_id": "" if observation.hand_track_id is None else observation.hand_track_id,
+    }
+    return DiagnosticStatus(
+        level=DiagnosticStatus.WARN if observation.state == "lost" else DiagnosticStatus.OK,
+        name="object",
+        message=observation.message or observation.state,
+        hardware_id=object_frame_id(observation.object_id),
+        values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
+    )
+
+
+class TrackerNode(FrameNode):
+    """Frames and their hands to the object's pose."""
+
+    node_name = "tracker_node"
+    config_classes = (TrackerConfig, ComputeConfig, InputConfig)
+    waits_for = "hands and camera topics of one stamp"
+
+    def setup(self) -> None:
+        super().setup()
+        self.tracker = ObjectTracker(self.setting(TrackerConfig), resolve_device(self.setting(ComputeConfig).device))
+        self._observation: ObjectObservation | None = None
+        self._order = StampOrder()
+        self._pose = self.make_publisher(PoseStamped, "object/pose", RESULT)
+        self._pose_in_hand = self.make_publisher(PoseStamped, "object/pose_in_hand", RESULT)
+        self._mask = self.make_publisher(Image, "object/mask", RESULT)
+        self._hand_mask = self.make_publisher(Image, "object/hand_mask", RESULT)
+        self._state = self.make_publisher(DiagnosticArray, "object/state", RESULT)
+        self._transforms = TransformPublisher(self.make_publisher, self.diagnostics.note)
+        self._inputs: list[Any] = []
+        if self.bus is not None:
+            self.waits_for = "hand_node"
+            self.work_on(self.bus.hands.subscribe())
+        else:
+            self._subscribe()
+
+    def _subscribe(self) -> None:
+        from hoi_ros.hand_model import HandModel
+
+        model = HandModel.load()
+        self._faces = {side: model.faces(side) for side in HAND_SIDES}
+        self._join = StampJoin(("pair", "hands"))
+        slot: LatestSlot[Any] = LatestSlot()
+        self._inputs = [
+            FrameInput(self, self.setting(InputConfig), self.diagnostics, lambda p: self._offer("pair", p.stamp_ns, p)),
+            HandsInput(self, lambda stamp, hands: self._offer("hands", stamp, hands)),
+        ]
+        self.work_on(slot)
+
+    def _offer(self, part: str, stamp_ns: int, item: Pair | list[HandParts]) -> None:
+        moment = self._join.add(part, stamp_ns, item)
+        if moment is not None and self.active and self.worker is not None:
+            self.worker.slot.put(moment)
+
+    def _record(self, item: HandsFrame | dict[str, Any]) -> HandsFrame | None:
+        if isinstance(item, HandsFrame):
+            return item
+        frame = self._inputs[0].frame(item["pair"])
+        if frame is None:
+            return None
+        return HandsFrame(frame, hands_from_parts(item["hands"], frame.intrinsics), self._faces)
+
+    def process(self, item: HandsFrame | dict[str, Any]) -> int | None:
+        record = self._record(item)
+        if record is None:
+            return None
+        frame = record.frame
+        if self._order.check(frame.stamp_ns) == "jump":
+            self.diagnostics.say("clock", "the pictures' clock jumped back: starting anew")
+            self.tracker.reset()
+        observation = self.tracker.track(frame, record.hands, hand_faces=dict(record.faces))
+        self._observation = observation
+        self.publish_observation(record, observation)
+        if self.bus is not None:
+            self.bus.objects.put(ObjectFrame(frame, record.hands, record.faces, observation))
+        return frame.stamp_ns
+
+    def publish_observation(self, record: HandsFrame, observation: ObjectObservation) -> None:
+        """Publish state and masks always, poses only while the object is tracked."""
+        frame = record.frame
+        header = make_header(frame.stamp_ns, frame.frame_id)
+        self._publish_mask(self._mask, observation.mask, frame)
+        self._publish_mask(self._hand_mask, observation.hand_mask, frame)
+        if observation.state == "tracking" and observation.T_camera_object is not None:
+            self._pose.publish(pose_stamped(observation.T_camera_object, header))
+            child = object_frame_id(observation.object_id)
+            self._transforms.send([transform_stamped(observation.T_camera_object, header, child)])
+            side = next((h.handedness for h in record.hands if h.track_id == observation.hand_track_id), None)
+            if observation.T_hand_object is not None and side is not None:
+                in_hand = make_header(frame.stamp_ns, f"{side}_wrist")
+                self._pose_in_hand.publish(pose_stamped(observation.T_hand_object, in_hand))
+        self._state.publish(DiagnosticArray(header=header, status=[observation_status(observation)]))
+
+    def _publish_mask(self, publisher: Any, mask: np.ndarray | None, frame: RgbdFrame) -> None:
+        if not publisher.get_subscription_count():
+            return
+        pixels = np.zeros(frame.color.shape[:2], np.uint8) if mask is None else mask.astype(np.uint8) * np.uint8(255)
+        publisher.publish(image_message(pixels, "mono8", make_header(frame.stamp_ns, frame.frame_id)))
+
+    def reset_core(self) -> None:
+        self.tracker.reset()
+
+    def frame_state(self) -> str:
+        observation = self._observation
+        if observation is None:
+            return "waiting"
+        if observation.state == "lost":
+            self.diagnostics.say("lost", f"object lost: {observation.message}", "info")
+        else:
+            self.diagnostics.over("lost")
+        return {"no_depth": "waiting for depth"}.get(observation.state, observation.state)
+
+    def release(self) -> None:
+        super().release()
+        for one in getattr(self, "_inputs", ()):
+            one.destroy()
+        self._inputs = []
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run tracker_node."""
+    return run_node(TrackerNode, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
