@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +36,7 @@ class MeshRenderer:
             import open3d
         except ImportError as error:
             raise ImportError(f"rendering meshes needs Open3D ({error}): pip install open3d") from error
-        self._tensor = open3d.core.Tensor
+        self._tensor: Any = open3d.core.Tensor
         self._scene = open3d.t.geometry.RaycastingScene(nthreads=2)
         self._scene.add_triangles(
             self._tensor(np.ascontiguousarray(mesh.vertices, np.float32)),

@@ -164,4 +164,4 @@ def _pool(depth: np.ndarray) -> np.ndarray:
     height, width = (-(-n // _POOL) * _POOL for n in depth.shape)
     padded = np.zeros((height, width), np.float32)
     padded[: depth.shape[0], : depth.shape[1]] = depth
-    return padded.reshape(height // _POOL, _POOL, width // _POOL, _POOL).max((1, 3))
+    return padded.reshape(height // _POOL, _POOL, width).max(1).reshape(height // _POOL, -1, _POOL).max(2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from hoi_ros.datatypes import TriangleMesh
 from hoi_ros.errors import InputError
@@ -48,5 +49,5 @@ def _encode(mesh: TriangleMesh, kind: str) -> bytes:
     import trimesh
 
     body = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_colors=mesh.colors, process=False)
-    content = body.export(file_type=kind)
+    content: Any = body.export(file_type=kind)
     return content.encode("utf-8") if isinstance(content, str) else content

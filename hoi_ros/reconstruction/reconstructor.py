@@ -149,7 +149,8 @@ class ObjectReconstructor:
     def _forget(self, object_id: int | None) -> None:
         self._object_id = object_id
         self._volume: SparseVolume | None = None
-        self._frames = self._frames_at_mesh = self._changed = self._surface_voxels = 0
+        self._frames, self._frames_at_mesh = 0, 0
+        self._changed, self._surface_voxels = 0, 0
 
     def _usable(self, frame: RgbdFrame, observation: ObjectObservation) -> bool:
         """Whether the frame speaks of the object; refuses what does not fit together."""
@@ -192,7 +193,7 @@ class ObjectReconstructor:
                 np.median(points, 0), voxel_size_m=c.voxel_size_m, truncation_m=c.truncation_voxels * c.voxel_size_m,
                 extent_m=c.extent_m, max_blocks=c.max_blocks, max_weight=c.max_weight, device=self.device,
             )  # fmt: skip
-        self._volume.allocate(points)
+        self._volume.allocate(points[:: max(1, len(points) // 4000)])
         self._changed += self._volume.integrate(evidence, pose, min_weight=c.min_weight)
         self._frames += 1
 

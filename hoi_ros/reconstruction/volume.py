@@ -54,6 +54,8 @@ class SparseVolume:
         self.origin = np.asarray(center, np.float64) - self.table_size * self.block_size_m / 2
         self._table = np.full(self.table_size**3, -1, np.int32)
         self._coordinates = np.zeros((0, 3), np.int32)
+        self._tsdf = torch.zeros((0, BLOCK_VOXELS), device=device)
+        self._weight, self._color = self._tsdf, torch.zeros((0, BLOCK_VOXELS, 4), device=device)
         self._reserve(min(256, max_blocks))
         axis = torch.arange(BLOCK, dtype=torch.float32, device=device) * voxel_size_m
         self._offsets = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
@@ -133,8 +135,8 @@ class SparseVolume:
         tsdf = torch.ones((capacity, BLOCK_VOXELS), device=self.device)
         weight = torch.zeros((capacity, BLOCK_VOXELS), device=self.device)
         color = torch.zeros((capacity, BLOCK_VOXELS, 4), device=self.device)
-        if len(self._coordinates):
-            held = len(self._tsdf)
+        held = len(self._tsdf)
+        if held:
             tsdf[:held], weight[:held], color[:held] = self._tsdf, self._weight, self._color
         self._tsdf, self._weight, self._color = tsdf, weight, color
 

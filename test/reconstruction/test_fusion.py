@@ -1,0 +1,284 @@
+"""Fusion on rendered balls, boxes and mugs whose poses and surfaces are known."""
+
+import threading
+
+import numpy as np
+import pytest
+import trimesh
+
+from hoi_ros.config import make_config
+from hoi_ros.datatypes import CameraIntrinsics, ObjectObservation, RgbdFrame, TriangleMesh
+from hoi_ros.errors import InputError
+from hoi_ros.evaluation.rendering import MeshRenderer
+from hoi_ros.geometry import make_transform, so3_exp
+from hoi_ros.reconstruction.reconstructor import ObjectReconstructor, ReconstructionConfig
+
+CAMERA = CameraIntrinsics(240, 180, 300.0, 300.0, 119.5, 89.5)
+RED, BLUE = (200, 40, 30), (30, 60, 210)
+RADIUS = 0.04
+
+
+def mesh_of(body, color=RED):
+    colors = np.tile(np.uint8(color), (len(body.vertices), 1))
+    return TriangleMesh(np.float32(body.vertices), np.int32(body.faces), colors)
+
+
+BALL = mesh_of(trimesh.creation.icosphere(4, RADIUS))
+
+
+def poses(count, distance=0.4):
+    turns = 2 * np.pi * np.arange(count) / count
+    return [
+        make_transform(
+            so3_exp(np.array([0.9 * np.sin(t), 0, 0])) @ so3_exp(np.array([0, 2 * t, 0])),
+            np.array([0.02 * np.cos(t), 0.01 * np.sin(t), distance]),
+        )
+        for t in turns
+    ]
+
+
+def observe(mesh, pose_list, noise_m=0.0, wall_m=1.0, seed=0):
+    """Frames and observations of a mesh before a wall."""
+    renderer, random, result = MeshRenderer(mesh), np.random.default_rng(seed), []
+    for i, pose in enumerate(pose_list):
+        picture = renderer.render(CAMERA, pose)
+        mask = picture.depth_m > 0
+        depth = np.where(mask, picture.depth_m, wall_m) + random.normal(size=mask.shape) * noise_m
+        frame = RgbdFrame(picture.color, CAMERA, stamp_ns=i, index=i, depth_m=depth.astype(np.float32))
+        result.append((frame, ObjectObservation("tracking", T_camera_object=pose, mask=mask)))
+    return result
+
+
+def fuse(observed, **settings):
+    reconstructor = ObjectReconstructor(ReconstructionConfig(**settings), device="cpu")
+    for frame, observation in observed:
+        assert reconstructor.integrate(frame, observation)
+    return reconstructor
+
+
+def test_ball_lies_within_half_a_voxel():
+    mesh = fuse(observe(BALL, poses(24), noise_m=0.0005)).extract_mesh()
+    error = np.abs(np.linalg.norm(mesh.vertices, axis=1) - RADIUS)
+    assert error.mean() < 0.0005
+    assert np.percentile(error, 99) < 0.0015
+    body = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
+    assert body.area == pytest.approx(4 * np.pi * RADIUS**2, rel=0.1)
+    outward = np.einsum("fi,fi->f", body.face_normals, body.triangles_center) > 0
+    assert outward.mean() > 0.98
+
+
+def test_box_has_its_size():
+    box = mesh_of(trimesh.creation.box((0.06, 0.08, 0.1)))
+    mesh = fuse(observe(box, poses(32), noise_m=0.0005)).extract_mesh()
+    np.testing.assert_allclose(np.ptp(mesh.vertices, axis=0), (0.06, 0.08, 0.1), atol=0.003)
+
+
+def test_mug_stays_hollow():
+    outer = trimesh.creation.cylinder(0.04, 0.08, sections=48)
+    inner = trimesh.creation.cylinder(0.035, 0.08, sections=48)
+    inner.apply_translation([0, 0, 0.005])
+    mug = mesh_of(trimesh.boolean.difference([outer, inner], engine="manifold"))
+    turns = 2 * np.pi * np.arange(36) / 36
+    tilts = np.stack([np.pi + 0.7 * np.cos(turns), 0.7 * np.sin(turns), 0 * turns], 1)
+    tilted = [make_transform(so3_exp(tilt), np.array([0, 0, 0.4])) for tilt in tilts]
+    mesh = fuse(observe(mug, tilted)).extract_mesh()
+    middle = (np.hypot(mesh.vertices[:, 0], mesh.vertices[:, 1]) < 0.028) & (mesh.vertices[:, 2] > -0.02)
+    assert middle.sum() == 0
+    floor = (np.hypot(mesh.vertices[:, 0], mesh.vertices[:, 1]) < 0.02) & (np.abs(mesh.vertices[:, 2] + 0.035) < 0.002)
+    assert floor.sum() > 50
+
+
+def test_colour_is_the_surface_colour():
+    mesh = fuse(observe(BALL, poses(12))).extract_mesh()
+    assert np.abs(mesh.colors.astype(int) - RED).max() <= 3
+
+
+def far_vertices(mesh, limit_m=0.006):
+    return int((np.linalg.norm(mesh.vertices, axis=1) > RADIUS + limit_m).sum())
+
+
+def with_a_lump(observed):
+    """The same frames with a plate in front of the ball that the mask takes for the object."""
+    wrong = []
+    for frame, observation in observed:
+        depth, mask = frame.depth_m.copy(), observation.mask.copy()
+        rows, columns = np.nonzero(mask)
+        y, x = int(rows.mean()), int(columns.mean())
+        depth[y - 9 : y + 9, x - 9 : x + 60] = 0.345
+        mask[y - 9 : y + 9, x - 9 : x + 60] = True
+        frame = RgbdFrame(frame.color, CAMERA, frame.stamp_ns, depth_m=depth)
+        wrong.append((frame, ObjectObservation("tracking", T_camera_object=observation.T_camera_object, mask=mask)))
+    return wrong
+
+
+def test_wrong_geometry_fades_by_free_space():
+    right = observe(BALL, poses(40))
+    lump = with_a_lump(right[:4])
+    assert far_vertices(fuse(lump).extract_mesh()) > 100
+    assert far_vertices(fuse(lump + right, min_component_fraction=0.0).extract_mesh()) < 10
+    kept = fuse(lump + right, min_component_fraction=0.0, free_weight=0.0).extract_mesh()
+    assert far_vertices(kept) > far_vertices(fuse(lump + right, min_component_fraction=0.0).extract_mesh()) + 50
+
+
+def test_carving_spares_the_silhouette():
+    carved = fuse(observe(BALL, poses(60)), free_weight=5.0).extract_mesh()
+    radius = np.linalg.norm(carved.vertices, axis=1)
+    assert abs(radius.mean() - RADIUS) < 0.001
+
+
+def test_floater_is_removed():
+    floater = trimesh.creation.icosphere(2, 0.006)
+    floater.apply_translation([0.08, 0, 0])
+    both = mesh_of(trimesh.util.concatenate([trimesh.creation.icosphere(4, RADIUS), floater]))
+    observed = observe(both, poses(24))
+    assert far_vertices(fuse(observed, min_component_fraction=0.0).extract_mesh()) > 20
+    assert far_vertices(fuse(observed).extract_mesh()) == 0
+
+
+def test_hand_leaves_a_hole_and_not_a_hand():
+    still = [poses(1)[0]] * 6
+    observed = observe(BALL, still)
+    covered = []
+    for frame, observation in observed:
+        depth, hand = frame.depth_m.copy(), np.zeros_like(observation.mask)
+        hand[70:100, :130] = True
+        depth[hand] = 0.33
+        mask = observation.mask & ~hand
+        frame = RgbdFrame(frame.color, CAMERA, frame.stamp_ns, depth_m=depth)
+        seen = ObjectObservation("tracking", T_camera_object=still[0], mask=mask, hand_mask=hand)
+        covered.append((frame, seen))
+    whole, holed = (fuse(o).extract_mesh() for o in (observed, covered))
+    assert far_vertices(holed, 0.002) == 0
+    assert len(holed.faces) < 0.85 * len(whole.faces)
+    # A hand before a finished ball says nothing: it must not carve it either.
+    finished = fuse(observe(BALL, still * 2))
+    before = finished._volume.snapshot()
+    hand_only = ObjectObservation(
+        "tracking", T_camera_object=still[0], mask=covered[0][1].mask, hand_mask=np.ones_like(covered[0][1].mask)
+    )
+    assert not finished.integrate(covered[0][0], hand_only)
+    np.testing.assert_array_equal(finished._volume.snapshot().tsdf, before.tsdf)
+
+
+def test_same_frames_give_the_same_mesh():
+    observed = observe(BALL, poses(10), noise_m=0.001)
+    a, b = (fuse(observed).extract_mesh() for _ in range(2))
+    np.testing.assert_array_equal(a.vertices, b.vertices)
+    np.testing.assert_array_equal(a.faces, b.faces)
+    np.testing.assert_array_equal(a.colors, b.colors)
+
+
+def test_extracting_while_integrating():
+    observed = observe(BALL, poses(30))
+    reconstructor, meshes, errors = ObjectReconstructor(device="cpu"), [], []
+    done = threading.Event()
+
+    def extract():
+        try:
+            while not done.is_set():
+                meshes.append(reconstructor.extract_mesh())
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=extract)
+    thread.start()
+    for frame, observation in observed:
+        assert reconstructor.integrate(frame, observation)
+    done.set()
+    thread.join(timeout=20)
+    assert not thread.is_alive() and not errors and len(meshes) > 1
+    np.testing.assert_array_equal(reconstructor.extract_mesh().vertices, fuse(observed).extract_mesh().vertices)
+
+
+def test_unknown_depth_leaves_the_rest_right():
+    spoiled = []
+    for frame, observation in observe(BALL, poses(16)):
+        depth = frame.depth_m.copy()
+        depth[::7] = np.nan
+        depth[:, ::11] = 0
+        depth[5::13, 5::13] = np.inf
+        depth[3::17, 3::17] = -1
+        spoiled.append((RgbdFrame(frame.color, CAMERA, frame.stamp_ns, depth_m=depth), observation))
+    mesh = fuse(spoiled).extract_mesh()
+    assert np.isfinite(mesh.vertices).all()
+    assert np.abs(np.linalg.norm(mesh.vertices, axis=1) - RADIUS).mean() < 0.001
+
+
+def test_changed_enough_settles():
+    reconstructor = ObjectReconstructor(device="cpu")
+    assert not reconstructor.changed_enough() and reconstructor.extract_mesh() is None
+    still = observe(BALL, [poses(1)[0]] * 40)
+    for frame, observation in still[:5]:
+        reconstructor.integrate(frame, observation)
+    assert reconstructor.changed_enough()
+    for frame, observation in still[5:20]:
+        reconstructor.integrate(frame, observation)
+    reconstructor.extract_mesh()
+    for frame, observation in still[20:]:
+        reconstructor.integrate(frame, observation)
+    assert not reconstructor.changed_enough()
+    for frame, observation in observe(BALL, poses(12)[3:9]):
+        reconstructor.integrate(frame, observation)
+    assert reconstructor.changed_enough()
+
+
+def test_memory_stays_within_its_limit():
+    big = mesh_of(trimesh.creation.icosphere(4, 0.1))
+    reconstructor = fuse(observe(big, poses(8)), max_blocks=40)
+    assert reconstructor.full and reconstructor._volume.block_count == 40
+    assert reconstructor.memory_bytes < 40 * 12_500 + 4 * 26**3
+    assert reconstructor.extract_mesh() is not None
+
+
+def test_another_object_and_reset_start_anew():
+    reconstructor = fuse(observe(BALL, poses(6)))
+    frame, seen = observe(mesh_of(trimesh.creation.icosphere(3, 0.02), BLUE), poses(1))[0]
+    other = ObjectObservation("tracking", 1, seen.T_camera_object, mask=seen.mask)
+    assert reconstructor.integrate(frame, other)
+    mesh = reconstructor.extract_mesh()
+    assert reconstructor.frames_fused == 1 and np.linalg.norm(mesh.vertices, axis=1).max() < 0.024
+    reconstructor.reset()
+    assert reconstructor.extract_mesh() is None and reconstructor.memory_bytes == 0
+
+
+def test_frames_that_say_nothing_are_not_fused():
+    frame, seen = observe(BALL, poses(1))[0]
+    reconstructor = ObjectReconstructor(device="cpu")
+    for state in ("lost", "waiting", "no_depth"):
+        assert not reconstructor.integrate(frame, ObjectObservation(state, mask=seen.mask))
+    assert not reconstructor.integrate(RgbdFrame(frame.color, CAMERA, 0), seen)
+    blind = RgbdFrame(frame.color, CAMERA, 0, depth_m=np.full(frame.depth_m.shape, np.nan, np.float32))
+    assert not reconstructor.integrate(blind, seen)
+    empty = ObjectObservation("tracking", T_camera_object=seen.T_camera_object, mask=np.zeros_like(seen.mask))
+    assert not reconstructor.integrate(frame, empty)
+    doubtful = ObjectObservation(
+        "tracking", T_camera_object=seen.T_camera_object, mask=seen.mask, inlier_fraction=0.1, residual_m=0.004
+    )
+    assert not reconstructor.integrate(frame, doubtful)
+    assert reconstructor.extract_mesh() is None
+
+
+@pytest.mark.parametrize("field", ["mask", "hand_mask", "pose_nan", "pose_mirror"])
+def test_what_does_not_fit_is_refused(field):
+    frame, seen = observe(BALL, poses(1))[0]
+    pose, mask, hand = seen.T_camera_object.copy(), seen.mask, None
+    if field == "mask":
+        mask = mask[:-1]
+    elif field == "hand_mask":
+        hand = np.zeros((3, 3), bool)
+    elif field == "pose_nan":
+        pose[0, 3] = np.nan
+    else:
+        pose[:3, 0] *= -1
+    observation = ObjectObservation("tracking", T_camera_object=pose, mask=mask, hand_mask=hand)
+    with pytest.raises(InputError):
+        ObjectReconstructor(device="cpu").integrate(frame, observation)
+
+
+def test_settings_and_device_are_checked():
+    with pytest.raises(InputError, match="voxel_size_m"):
+        make_config(ReconstructionConfig, {"voxel_size": 0.002})
+    with pytest.raises(InputError, match="range"):
+        make_config(ReconstructionConfig, {"voxel_size_m": 0.0})
+    with pytest.raises(InputError, match="device"):
+        ObjectReconstructor(device="gpu")
