@@ -45,11 +45,12 @@ def draw_overlay(
     camera = intrinsics or CameraIntrinsics.from_fov(color.shape[1], color.shape[0])
     if observation is not None and observation.mask is not None:
         _tint_mask(image, observation.mask)
-    for hand in sorted(hands, key=_distance, reverse=True):
+    far_to_near = sorted(hands, key=_distance, reverse=True)
+    for hand in far_to_near:
         faces = (faces_by_side or {}).get(hand.handedness)
         if faces is not None:
             _draw_mesh(image, hand, faces, camera)
-    for hand in hands:
+    for hand in far_to_near:
         _draw_skeleton(image, hand.joints_px)
         _draw_label(image, hand)
     if observation is not None:

@@ -140,7 +140,7 @@ def area_under_curve(errors: np.ndarray, threshold: float = 0.1) -> float:
     The exact integral of the step curve. Source: PoseCNN (Xiang et al., RSS 2018) and BundleSDF, with 0.1 m.
     """
     errors = np.nan_to_num(np.asarray(errors, np.float64), nan=np.inf)
-    return float(100 * np.mean(np.clip(1 - errors / threshold, 0, 1))) if len(errors) else float("nan")
+    return float(100 * np.mean(1 - np.minimum(errors, threshold) / threshold)) if len(errors) else float("nan")
 
 
 @dataclass(frozen=True)

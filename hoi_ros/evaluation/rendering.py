@@ -36,8 +36,9 @@ class MeshRenderer:
             import open3d
         except ImportError as error:
             raise ImportError(f"rendering meshes needs Open3D ({error}): pip install open3d") from error
-        self._tensor: Any = open3d.core.Tensor
-        self._scene = open3d.t.geometry.RaycastingScene(nthreads=2)
+        library: Any = open3d
+        self._tensor = library.core.Tensor
+        self._scene = library.t.geometry.RaycastingScene(nthreads=2)
         self._scene.add_triangles(
             self._tensor(np.ascontiguousarray(mesh.vertices, np.float32)),
             self._tensor(np.ascontiguousarray(mesh.faces, np.uint32)),
