@@ -207,7 +207,7 @@ class FrameNode(HoiNode):
         self.core_lock = threading.RLock()
         """Held while the core works: services wait for the frame to end."""
         self.worker: Worker | None = None
-        self._services = [
+        self._own_services = [
             self.create_service(Trigger, "~/reset", self._on_reset),
             self.create_service(SetBool, "~/pause", self._on_pause),
         ]
@@ -237,9 +237,13 @@ class FrameNode(HoiNode):
             self.worker.stop()
 
     def release(self) -> None:
-        for service in getattr(self, "_services", ()):
+        for service in getattr(self, "_own_services", ()):
             self.destroy_service(service)
-        self._services = []
+        self._own_services = []
+        worker = getattr(self, "worker", None)
+        if self.bus is not None and worker is not None:
+            for channel in self.bus.channels:
+                channel.unsubscribe(worker.slot)
 
     def refresh_state(self) -> None:
         if self.paused:

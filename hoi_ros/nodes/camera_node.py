@@ -79,7 +79,7 @@ class CameraNode(HoiNode):
     def __init__(self, parameters: Any = None, bus: FrameBus | None = None, context: Any = None) -> None:
         super().__init__(parameters, bus, context)
         self.finished = False
-        """True when a file without `loop` was played to its end."""
+        """True when a source that ends was played to its end."""
         self._source: Any = None
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
@@ -91,7 +91,6 @@ class CameraNode(HoiNode):
         if config.pace == "consumed" and self.bus is None:
             raise InputError("camera_node: pace 'consumed' works with composed nodes only: use pace 'realtime'")
         self.finished = False
-        self._frames = 0
         self._clock_map = StampClock()
         if config.source.split(":", 1)[0] not in LIVE_KINDS:
             self._source = self._open()
@@ -109,8 +108,6 @@ class CameraNode(HoiNode):
 
     def stop(self) -> None:
         self._stopping.set()
-        if self.bus is not None:
-            self.bus.frames.close()
         thread, self._thread = self._thread, None
         if thread is not None:
             thread.join(5.0)
@@ -118,6 +115,18 @@ class CameraNode(HoiNode):
 
     def release(self) -> None:
         self._close_source()
+
+    def refresh_state(self) -> None:
+        source = self._source
+        if source is None:
+            return
+        for text in source.warnings:
+            self.diagnostics.note(text, text)
+        if source.status:
+            self.diagnostics.state = "camera lost"
+            self.diagnostics.say("camera", source.status)
+        else:
+            self.diagnostics.over("camera")
 
     def _open(self) -> Any:
         return open_source(self.setting(CameraNodeConfig).source, self.setting(SourceConfig))
@@ -128,7 +137,7 @@ class CameraNode(HoiNode):
             source.close()
 
     def _run(self) -> None:
-        """Play the source until stopped; open it again when it is live or loops."""
+        """Play the source until stopped; a live one that goes away is opened again."""
         config = self.setting(CameraNodeConfig)
         live = config.source.split(":", 1)[0] in LIVE_KINDS
         while not self._stopping.is_set():
@@ -136,13 +145,13 @@ class CameraNode(HoiNode):
             if self._stopping.is_set():
                 return
             self._close_source()
-            if not live and (not config.loop or not complete):
+            if not live or (complete and self.setting(SourceConfig).max_frames):
                 self.finished = True
                 self.diagnostics.state = "finished" if complete else "source failed"
                 return
             if live:
                 self.diagnostics.state = f"waiting for camera {config.source}"
-                self._stopping.wait(config.retry_s)
+                self._stopping.wait(self.setting(SourceConfig).retry_s)
 
     def _play(self) -> bool:
         """Publish every frame of the source; False when it failed on the way."""
@@ -175,11 +184,6 @@ class CameraNode(HoiNode):
     def _send(self, frame: RgbdFrame, pacer: Pacer | None) -> bool:
         """Publish one frame when it is due; False ends the playing."""
         config = self.setting(CameraNodeConfig)
-        if config.max_frames and self._frames >= config.max_frames:
-            self.finished = True
-            self._stopping.set()
-            self.diagnostics.state = "finished"
-            return False
         if pacer is not None and self._stopping.wait(pacer.delay_s(frame.stamp_ns, time.monotonic())):
             return False
         if self._stopping.is_set():
@@ -188,7 +192,6 @@ class CameraNode(HoiNode):
         now_ns = self.get_clock().now().nanoseconds
         stamp_ns = self._clock_map.stamp(frame.stamp_ns, now_ns) if config.stamps == "clock" else frame.stamp_ns
         self._publish(frame, stamp_ns)
-        self._frames += 1
         self.diagnostics.state = "streaming"
         latency_ns = self.get_clock().now().nanoseconds - stamp_ns
         self.diagnostics.frame_done((time.perf_counter() - begin) * 1e3, latency_ns * 1e-6)
@@ -203,7 +206,7 @@ class CameraNode(HoiNode):
             depth_pixels = depth_to_millimetres(depth_m)
             depth_m = depth_pixels * np.float32(0.001)
         if self.bus is not None:
-            self.bus.frames.put(dataclasses.replace(frame, stamp_ns=stamp_ns, depth_m=depth_m))
+            self.bus.frames.put(dataclasses.replace(frame, stamp_ns=stamp_ns, depth_m=depth_m), self._stopping.is_set)
         if self._info.get_subscription_count():
             self._info.publish(camera_info_message(frame.intrinsics, header))
         if depth_pixels is not None and self._depth.get_subscription_count():

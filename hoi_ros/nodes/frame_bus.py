@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -56,10 +56,14 @@ class Channel(Generic[Item]):
         self._slots.append(slot)
         return slot
 
-    def put(self, item: Item) -> None:
+    def unsubscribe(self, slot: LatestSlot) -> None:
+        """Give a slot back; one of another channel is left alone."""
+        self._slots = [own for own in self._slots if own is not slot]
+
+    def put(self, item: Item, cancelled: Callable[[], bool] = lambda: False) -> None:
         """Hand a record to every reader; nobody may change it any more."""
         for slot in self._slots:
-            slot.put(item, wait=self._bus.lossless)
+            slot.put(item, wait=self._bus.lossless, cancelled=cancelled)
 
     def close(self) -> None:
         """Let every reader and a writer that waits go."""
@@ -78,7 +82,12 @@ class FrameBus:
         self.objects: Channel[ObjectFrame] = Channel(self)
         self.meshes: Channel[MeshUpdate] = Channel(self)
 
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """Every channel."""
+        return (self.frames, self.hands, self.objects, self.meshes)
+
     def close(self) -> None:
         """Close every channel."""
-        for channel in (self.frames, self.hands, self.objects, self.meshes):
+        for channel in self.channels:
             channel.close()

@@ -124,7 +124,7 @@ class HandNode(FrameNode):
         if self._overlay.get_subscription_count():
             from hoi_ros.overlay import draw_overlay
 
-            picture = draw_overlay(frame, hands, faces=self.faces)
+            picture = draw_overlay(frame.color, hands, self.faces, intrinsics=frame.intrinsics)
             self._overlay.publish(image_message(picture, "rgb8", header))
 
     def _publish_side(self, hand: HandEstimate, focal_px: float, header: Any) -> None:

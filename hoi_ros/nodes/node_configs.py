@@ -23,7 +23,6 @@ class CameraNodeConfig:
     """Publishing a source as camera topics."""
 
     source: str = setting("", "where frames come from, e.g. realsense, webcam:0, video:FILE, bag:PATH, sim:rotate")
-    loop: bool = setting(False, "start a file anew when it ends")
     pace: str = setting(
         "realtime",
         "realtime plays files at their rate; consumed waits for the nodes of the same process and drops nothing",
@@ -34,8 +33,6 @@ class CameraNodeConfig:
         "clock", "clock: stamps on the ROS clock; source: as the source gave them", choices=("clock", "source")
     )
     depth_encoding: str = setting("16UC1", "16UC1 is mm, 32FC1 is m", choices=("16UC1", "32FC1"))
-    max_frames: int = setting(0, "stop after so many frames; 0 never", low=0)
-    retry_s: float = setting(2.0, "time between two tries to open a camera that is not there", low=0.1, high=60.0)
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ CORE_CONFIGS = {
     "camera_node": ("hoi_ros.sources", "SourceConfig"),
     "hand_node": ("hoi_ros.hand", "HandConfig"),
     "tracker_node": ("hoi_ros.tracking", "TrackerConfig"),
-    "reconstruction_node": ("hoi_ros.reconstruction", "ReconstructionConfig"),
+    "reconstruction_node": ("hoi_ros.reconstruction.reconstructor", "ReconstructionConfig"),
 }
 NODE_CONFIGS: dict[str, tuple[type, ...]] = {
     "camera_node": (NodeConfig, CameraNodeConfig),

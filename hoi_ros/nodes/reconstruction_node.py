@@ -34,7 +34,8 @@ from hoi_ros.nodes.qos import LATCHED, RESULT
 from hoi_ros.nodes.synchronizer import StampJoin
 from hoi_ros.nodes.tracker_node import object_frame_id
 from hoi_ros.nodes.worker import LatestSlot, Worker
-from hoi_ros.reconstruction import ObjectReconstructor, ReconstructionConfig, save_mesh
+from hoi_ros.reconstruction.mesh_io import save_mesh
+from hoi_ros.reconstruction.reconstructor import ObjectReconstructor, ReconstructionConfig
 
 STATE_PARTS = ("pair", "hands", "state", "mask", "hand_mask", "pose")
 
@@ -60,7 +61,7 @@ class ReconstructionNode(FrameNode):
         self._contacts = ContactMarkers(self.setting(ReconstructionNodeConfig).contact_m)
         self._mesh_worker: Worker[tuple[int, int]] = Worker("mesher", LatestSlot(), self._mesh_now, self._on_crash)
         self._contact_worker: Worker[ObjectFrame] = Worker("contacts", LatestSlot(), self._touch, self._on_crash)
-        self._services.append(self.create_service(Trigger, "~/save_mesh", self._on_save_mesh))
+        self._own_services.append(self.create_service(Trigger, "~/save_mesh", self._on_save_mesh))
         self._inputs: list[Any] = []
         if self.bus is not None:
             self.waits_for = "tracker_node"

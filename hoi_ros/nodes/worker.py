@@ -20,11 +20,13 @@ class LatestSlot(Generic[Item]):
         self.dropped = 0
         """Items that were overwritten before anyone took them."""
 
-    def put(self, item: Item, *, wait: bool = False) -> None:
-        """Lay down an item; with `wait`, first let the older one be taken (or the slot be closed)."""
+    def put(self, item: Item, *, wait: bool = False, cancelled: Callable[[], bool] = lambda: False) -> None:
+        """Lay down an item; with `wait`, first let the older one be taken, unless closed or cancelled meanwhile."""
         with self._condition:
-            if wait:
-                self._condition.wait_for(lambda: self._item is None or self._closed)
+            while wait and self._item is not None and not self._closed:
+                if cancelled():
+                    return
+                self._condition.wait(0.1)
             if self._closed:
                 return
             self.dropped += self._item is not None
