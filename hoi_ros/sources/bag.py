@@ -49,7 +49,8 @@ class BagSource(Source):
                 "record aligned_depth_to_color/image_raw (align_depth.enable:=true)",
             )
         with closing(self._frames(0)) as frames:
-            next(frames)
+            if next(frames, None) is None:
+                raise InputError(f"bag {path} lists colour pictures but holds none: it is damaged, record it again")
 
     def _total_frames(self) -> int:
         return self.topics.color.count
@@ -92,7 +93,7 @@ class BagSource(Source):
         info = self.topics.info
         if self._camera is not None or info is None:
             return None
-        _topic, raw = next(reader.messages({info.name}))
+        _topic, raw = next(reader.messages({info.name}), ("", b""))
         message = reader.decode(raw, info.type)
         if np.abs(message.d).max(initial=0) > DISTORTION_LIMIT:
             self.warn_once("distortion", f"the lens distortion of {info.name} is ignored: record rectified pictures")

@@ -136,7 +136,7 @@ def _damage_errors() -> tuple[type[Exception], ...]:
 
     return (
         ReaderError, SerdeError, apsw.Error, OSError, EOFError, struct.error, ValueError, TypeError, LookupError,
-        RuntimeError, AssertionError, *_zstd_errors(),
+        RuntimeError, AssertionError, ArithmeticError, MemoryError, *_zstd_errors(),
     )  # fmt: skip
 
 

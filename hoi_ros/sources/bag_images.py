@@ -47,8 +47,11 @@ def color_of_message(message: Any, topic: str) -> np.ndarray:
         known = ", ".join((*COLOR_ENCODINGS, *YUV_ENCODINGS))
         raise InputError(f"topic {topic} has the colour encoding '{encoding}': record one of {known}")
     dtype, channels, order = COLOR_ENCODINGS[encoding]
-    pixels = _rows(message, dtype, channels, topic)[..., list(order)]
-    return (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else np.ascontiguousarray(pixels)
+    pixels = _rows(message, dtype, channels, topic)
+    color = np.empty((*pixels.shape[:2], 3), np.uint8)  # a copy: the message's own bytes cannot be written to
+    for target, channel in enumerate(order):
+        color[..., target] = pixels[..., channel] >> 8 if dtype == np.uint16 else pixels[..., channel]
+    return color
 
 
 def depth_of_message(message: Any, topic: str) -> np.ndarray:

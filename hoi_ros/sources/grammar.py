@@ -63,7 +63,7 @@ def parse_source(spec: str) -> tuple[str, str]:
 
 def _unknown_source(spec: str, kind: str) -> InputError:
     path = Path(spec).expanduser()
-    if not path.exists():
+    if not spec or not path.exists():
         return unknown_name("source", kind, SOURCE_KINDS)
     if path.suffix in (".mcap", ".db3") or (path / "metadata.yaml").exists():
         guess = "bag"
