@@ -1,0 +1,270 @@
+"""The whole system by one call, without `ros2 launch`: in this process, or one process a node."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import remove_ros_args
+from std_msgs.msg import Header
+
+from hoi_ros.config import load_parameters
+from hoi_ros.errors import InputError
+from hoi_ros.nodes.camera_topics import camera_remappings
+from hoi_ros.nodes.dds_profile import use_shared_memory_profile
+from hoi_ros.nodes.live_plan import LiveOptions, LivePlan, make_plan
+from hoi_ros.nodes.live_processes import Child, Supervisor
+from hoi_ros.nodes.live_status import Deadline, LiveStatus
+from hoi_ros.nodes.node_configs import NODE_CONFIGS
+from hoi_ros.nodes.share import share_file
+
+__all__ = ["LiveOptions", "main", "run_live"]
+
+TOPICS_SHOWN = (
+    "/hands/mesh /hands/skeleton /hands/{left,right}/... /hands/overlay /object/pose /object/mesh /diagnostics"
+)
+_TICK_S = 0.1
+
+
+def run_live(options: LiveOptions) -> int:
+    """Run the system until Ctrl-C, SIGTERM, the end of a file, or the asked duration.
+
+    Returns:
+        0 after a clean end.
+
+    Raises:
+        InputError: bad input, found before anything was started.
+    """
+    plan = make_plan(options)
+    with _stop_signals() as stop:
+        use_shared_memory_profile()
+        remappings = camera_remappings() if plan.source == "topics" else []
+        # Our own handlers: rclpy's would end the context before recordings and meshes are closed.
+        rclpy.init(
+            args=["--ros-args", *(part for rule in remappings for part in ("-r", rule))] if remappings else None,
+            signal_handler_options=SignalHandlerOptions.NO,
+        )
+        try:
+            if plan.mesh_file is not None:
+                plan.mesh_file.parent.mkdir(parents=True, exist_ok=True)
+            run = _run_composed if options.composed else _run_processes
+            run(plan, remappings, stop)
+        finally:
+            rclpy.try_shutdown()
+    return 0
+
+
+class _Stop:
+    """Set by the first Ctrl-C or SIGTERM; further ones are ignored while things are being closed."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def ask(self, number: int, frame: Any) -> None:
+        if not self.asked:
+            self.asked = True
+            raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[_Stop]:
+    stop = _Stop()
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, stop.ask) for number in numbers}
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _run_composed(plan: LivePlan, remappings: list[str], stop: _Stop) -> None:
+    """All nodes in this process: pictures are handed over in memory."""
+    from hoi_ros.nodes.composition import ComposedPipeline
+    from hoi_ros.nodes.foxglove_node import FoxgloveNode
+    from hoi_ros.nodes.recorder_node import RecorderNode
+
+    executor = SingleThreadedExecutor()
+    watcher = Node("live", enable_rosout=False)
+    executor.add_node(watcher)
+    pipeline, viewers, children = None, [], Supervisor([], print)
+    started = False
+    try:
+        status = LiveStatus(watcher, quiet=plan.options.quiet)
+        status.say(f"source: {plan.reason}")
+        if "recorder_node" in plan.parameters:
+            # Before the camera, so that the recording has its first frames.
+            viewers.append(_add(RecorderNode(plan.parameters["recorder_node"]), executor))
+        pipeline = ComposedPipeline(
+            {node: plan.parameters[node] for node in NODE_CONFIGS}, executor=executor, context=None
+        )
+        if "foxglove_node" in plan.parameters:
+            viewers.append(_add(FoxgloveNode(plan.parameters["foxglove_node"], pipeline.bus), executor))
+        children = _start_rviz(plan, status)
+        started = True
+        _announce(plan, status, "in one process")
+        end = Deadline(plan.options.duration_s)
+        while not pipeline.finished and not end.reached and not stop.asked:
+            executor.spin_once(timeout_sec=_TICK_S)
+            status.tick()
+            children.watch()
+    finally:
+        stop.asked = True
+        children.stop()
+        if pipeline is not None:
+            for node in pipeline.nodes.values():
+                status.take(node.diagnostics.report(Header()))
+            pipeline.close()
+        for node in viewers:
+            node.close()
+        if not started:
+            _remove_empty_bag(plan)
+        watcher.destroy_node()
+        executor.shutdown()
+    _conclude(plan, status)
+
+
+def _add(node: Any, executor: SingleThreadedExecutor) -> Any:
+    executor.add_node(node)
+    try:
+        node.autostart()
+    except BaseException:
+        node.close()
+        raise
+    return node
+
+
+def _run_processes(plan: LivePlan, remappings: list[str], stop: _Stop) -> None:
+    """One process a node, watched."""
+    folder = Path(tempfile.mkdtemp(prefix="hoi_live_"))
+    executor = SingleThreadedExecutor()
+    watcher = Node("live", enable_rosout=False)
+    executor.add_node(watcher)
+    status = LiveStatus(watcher, quiet=plan.options.quiet)
+    children = Supervisor(_node_children(plan, remappings, folder), status.say)
+    try:
+        status.say(f"source: {plan.reason}")
+        children.children += _rviz_child(plan)
+        children.start()
+        _announce(plan, status, "one process a node")
+        end = Deadline(plan.options.duration_s)
+        while not end.reached and not stop.asked and not status.camera_finished:
+            executor.spin_once(timeout_sec=_TICK_S)
+            status.tick()
+            children.watch()
+    finally:
+        stop.asked = True
+        children.stop()
+        watcher.destroy_node()
+        executor.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+    _conclude(plan, status)
+
+
+def _node_children(plan: LivePlan, remappings: list[str], folder: Path) -> list[Child]:
+    """One child a node, its parameters in a file; those that read start before those that write."""
+    order = ("recorder_node", "foxglove_node", "reconstruction_node", "tracker_node", "hand_node", "camera_node")
+    children = []
+    for node in order:
+        if node not in plan.parameters or (node == "camera_node" and plan.source == "topics"):
+            continue
+        path = folder / f"{node}.yaml"
+        # JSON is YAML, and keeps every type as it is.
+        path.write_text(json.dumps({node: {"ros__parameters": {"autostart": True, **plan.parameters[node]}}}))
+        rules = [part for rule in remappings for part in ("-r", rule)]
+        command = [sys.executable, "-m", f"hoi_ros.nodes.{node}", "--ros-args", "--params-file", str(path), *rules]
+        children.append(Child(node, command))
+    return children
+
+
+def _rviz_child(plan: LivePlan) -> list[Child]:
+    if plan.rviz is None:
+        return []
+    return [Child("rviz2", [plan.rviz, "-d", str(share_file("rviz/hoi.rviz"))], essential=False)]
+
+
+def _start_rviz(plan: LivePlan, status: LiveStatus) -> Supervisor:
+    children = Supervisor(_rviz_child(plan), status.say)
+    children.start()
+    return children
+
+
+def _announce(plan: LivePlan, status: LiveStatus, how: str) -> None:
+    status.say(f"device: {plan.device}; nodes: {how}")
+    status.say(f"topics: {TOPICS_SHOWN}")
+    if "foxglove_node" in plan.parameters:
+        port = plan.parameters["foxglove_node"]["port"]
+        layout = share_file("config/foxglove_layout.json")
+        status.say(f"Foxglove: ws://localhost:{port} (open connection in the app; layout: {layout})")
+    if plan.options.record is not None:
+        status.say(f"recording to {plan.parameters['recorder_node']['path']}")
+    status.say("stop with Ctrl-C")
+
+
+def _conclude(plan: LivePlan, status: LiveStatus) -> None:
+    status.say(f"stopped: {status.summary()}")
+    if plan.options.record is not None:
+        status.say(f"recorded {plan.parameters['recorder_node']['path']}; play it with --source bag:PATH")
+    if plan.mesh_file is not None:
+        there = plan.mesh_file.exists()
+        status.say(f"object mesh in {plan.mesh_file}" if there else "no object was fused: no mesh is saved")
+
+
+def _remove_empty_bag(plan: LivePlan) -> None:
+    """After a start that failed nothing half-written stays behind."""
+    if "recorder_node" in plan.parameters:
+        shutil.rmtree(plan.parameters["recorder_node"]["path"], ignore_errors=True)
+
+
+def main(args: list[str] | None = None) -> int:
+    """`live_node`: the composed system as one executable for `ros2 launch` and `ros2 run`.
+
+    Takes `--ros-args --params-file FILE -p name:=value` never; its own options say the same for the whole system.
+    """
+    words = remove_ros_args(args=sys.argv if args is None else ["live_node", *args])[1:]
+    parser = argparse.ArgumentParser(prog="live_node", description="The whole of hoi_ros in one process.")
+    for name, default, text in (
+        ("source", "", "where frames come from"),
+        ("device", "auto", "auto, cpu or cuda"),
+        ("estimator", "embedded", "hand estimator"),
+        ("record", "", "folder of a new bag"),
+    ):
+        parser.add_argument(f"--{name}", default=default, help=text)
+    parser.add_argument("--foxglove", choices=("true", "false"), default="true", help="serve Foxglove")
+    parser.add_argument("--port", type=int, default=8765, help="of Foxglove")
+    parser.add_argument("--params", type=Path, action="append", default=[], help="parameter file")
+    options = parser.parse_args([word for word in words if word])
+    try:
+        return run_live(
+            LiveOptions(
+                source=options.source,
+                device=options.device,
+                estimator=options.estimator,
+                foxglove=options.foxglove == "true",
+                foxglove_port=options.port,
+                record=Path(options.record) if options.record else None,
+                parameters=load_parameters(*options.params),
+            )
+        )
+    except InputError as error:
+        print(f"live_node: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))
+    sys.exit(main())
