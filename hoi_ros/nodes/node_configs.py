@@ -52,6 +52,13 @@ class ComputeConfig:
 
 
 @dataclass(frozen=True)
+class TrackerNodeConfig:
+    """What tracker_node must know of hands that come over topics."""
+
+    hand_model: str = setting("", "the MANO file that hand_node uses; empty for the free hand")
+
+
+@dataclass(frozen=True)
 class ReconstructionNodeConfig:
     """Publishing and saving the object's mesh."""
 
@@ -70,7 +77,7 @@ CORE_CONFIGS = {
 NODE_CONFIGS: dict[str, tuple[type, ...]] = {
     "camera_node": (NodeConfig, CameraNodeConfig),
     "hand_node": (NodeConfig, ComputeConfig, InputConfig),
-    "tracker_node": (NodeConfig, ComputeConfig, InputConfig),
+    "tracker_node": (NodeConfig, ComputeConfig, InputConfig, TrackerNodeConfig),
     "reconstruction_node": (NodeConfig, ComputeConfig, InputConfig, ReconstructionNodeConfig),
 }
 """Node to its own settings; the core's come beside them."""

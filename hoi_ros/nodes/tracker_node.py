@@ -16,7 +16,7 @@ from hoi_ros.nodes.base_node import FrameNode, run_node
 from hoi_ros.nodes.conversions import image_message, make_header, pose_stamped, transform_stamped
 from hoi_ros.nodes.frame_bus import HandsFrame, ObjectFrame
 from hoi_ros.nodes.inputs import FrameInput, HandsInput, hands_from_parts
-from hoi_ros.nodes.node_configs import ComputeConfig, InputConfig
+from hoi_ros.nodes.node_configs import ComputeConfig, InputConfig, TrackerNodeConfig
 from hoi_ros.nodes.qos import RESULT
 from hoi_ros.nodes.synchronizer import HandParts, Pair, StampJoin, StampOrder
 from hoi_ros.nodes.transforms import TransformPublisher
@@ -52,7 +52,7 @@ class TrackerNode(FrameNode):
     """Frames and their hands to the object's pose."""
 
     node_name = "tracker_node"
-    config_classes = (TrackerConfig, ComputeConfig, InputConfig)
+    config_classes = (TrackerConfig, ComputeConfig, InputConfig, TrackerNodeConfig)
     waits_for = "hands and camera topics of one stamp"
 
     def setup(self) -> None:
@@ -74,9 +74,10 @@ class TrackerNode(FrameNode):
             self._subscribe()
 
     def _subscribe(self) -> None:
-        from hoi_ros.hand_model import HandModel
+        from hoi_ros.hand_model import HandModel, load_mano
 
-        model = HandModel.load()
+        file = self.setting(TrackerNodeConfig).hand_model
+        model = load_mano(file) if file else HandModel.load()
         self._faces = {side: model.faces(side) for side in HAND_SIDES}
         self._join = StampJoin(("pair", "hands"))
         slot: LatestSlot[Any] = LatestSlot()
