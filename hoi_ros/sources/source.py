@@ -65,6 +65,11 @@ class Source(ABC):
         return min(rest, limit) if limit else rest
 
     @property
+    def endless(self) -> bool:
+        """True when an iteration does not end by itself."""
+        return (self.live or self.config.loop) and not self.config.max_frames
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """Everything that was warned of so far, each once."""
         return tuple(self._warnings.values())

@@ -24,6 +24,7 @@ class SourceConfig:
     start_frame: int = setting(0, "frames left out at the beginning of a recording", low=0)
     max_frames: int = setting(0, "frames after which the source ends; 0 takes all", low=0)
     seed: int = setting(0, "seed of the simulator", low=0)
+    sim_settings: str = setting("", "more settings of the simulator, as 'motion_blur=true moving_camera=true'")
     color_topic: str = setting("", "colour topic of a bag; empty finds it")
     depth_topic: str = setting("", "depth topic of a bag, aligned to colour; empty finds it")
     open_timeout_s: float = setting(5.0, "how long a camera may take to give its first picture", low=0.1, high=120.0)
