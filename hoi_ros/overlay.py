@@ -162,5 +162,7 @@ def _draw_pose_and_state(image: np.ndarray, observation: ObjectObservation, came
 def _write(image: np.ndarray, text: str, at: tuple[int, int], tone: tuple[int, int, int]) -> None:
     """Outlined text at its lower left corner; characters the font lacks become '?'."""
     text = text.encode("ascii", "replace").decode()
-    cv2.putText(image, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (20, 20, 20), 3, cv2.LINE_AA)
+    # The outline is the same text moved by a pixel: a thicker stroke is a wider font in OpenCV 5.
+    for dx, dy in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+        cv2.putText(image, text, (at[0] + dx, at[1] + dy), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (20, 20, 20), 1, cv2.LINE_AA)
     cv2.putText(image, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.5, tone, 1, cv2.LINE_AA)
