@@ -1,0 +1,288 @@
+"""Hands that close on a surface: finger by finger until contact, for every angle the thing is turned to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hoi_ros.geometry import make_transform, so3_exp, so3_log
+from hoi_ros.hand_model import HandModel
+from hoi_ros.simulation.objects import GripSite, SimObject
+
+TURN_STEPS = 24
+_CLOSING_STEPS = 14
+_FLESH_M = 0.0007
+"""Depth to which a finger pad yields."""
+
+
+@dataclass(frozen=True)
+class GraspCycle:
+    """Hand poses that hold a thing while it turns once about its grip axis; row k is turned by k * 2 pi / K."""
+
+    angles: np.ndarray
+    """(K, A) joint angles, radians."""
+    open_angles: np.ndarray
+    """(A,) the hand just before it closes."""
+    T_wrist_object: np.ndarray
+    """(K, 4, 4)."""
+    depth_m: np.ndarray
+    """(K,) deepest penetration of the hand into the thing, metres, 0 or more."""
+    tip_gap_m: np.ndarray
+    """(K, 5) distance of each fingertip's nearest skin to the surface, thumb first."""
+    grip_center: np.ndarray
+    """(3,) metres, object frame."""
+
+    def at(self, turn_rad: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Joint angles (A,) and T_wrist_object (4, 4) at any turn, between the solved rows."""
+        count = len(self.angles)
+        position = (float(turn_rad) / (2 * np.pi) * count) % count
+        low = int(position) % count
+        share = position - int(position)
+        high = (low + 1) % count
+        angles = self.angles[low] * (1 - share) + self.angles[high] * share
+        step = self.T_wrist_object[low][:3, :3].T @ self.T_wrist_object[high][:3, :3]
+        rotation = self.T_wrist_object[low][:3, :3] @ so3_exp(so3_log(step) * share)
+        return angles, make_transform(rotation, self._offset(rotation, low, high, share))
+
+    def _offset(self, rotation: np.ndarray, low: int, high: int, share: float) -> np.ndarray:
+        """Translation that keeps the grip centre on the straight line between two rows."""
+        centers = [
+            self.T_wrist_object[k][:3, :3] @ self.grip_center + self.T_wrist_object[k][:3, 3] for k in (low, high)
+        ]
+        return centers[0] * (1 - share) + centers[1] * share - rotation @ self.grip_center
+
+
+class SignedDistance:
+    """Distance of points to a closed surface, negative inside."""
+
+    def __init__(self, item: SimObject) -> None:
+        import open3d as o3d
+
+        self._scene = o3d.t.geometry.RaycastingScene(nthreads=2)
+        self._scene.add_triangles(item.vertices.astype(np.float32), item.faces.astype(np.uint32))
+        self._tensor = o3d.core.Tensor
+
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        """(...) metres of (..., 3) points in the object frame."""
+        flat = np.ascontiguousarray(points.reshape(-1, 3), np.float32)
+        return self._scene.compute_signed_distance(self._tensor(flat)).numpy().reshape(points.shape[:-1])
+
+
+class AngleMap:
+    """Finds joint angles by finger and movement in a model's list of names."""
+
+    def __init__(self, model: HandModel) -> None:
+        self.names = list(model.joint_angle_names)
+        self.limits = np.asarray(model.joint_limits, float)
+
+    def index(self, *words: str) -> int | None:
+        """Place of the angle whose name holds all words; None when the model has none."""
+        found = [i for i, name in enumerate(self.names) if all(w in name for w in words)]
+        return found[0] if found else None
+
+    def set(self, angles: np.ndarray, value: float | np.ndarray, *words: str) -> None:
+        """Set one angle in place in (..., A), kept within its limits."""
+        i = self.index(*words)
+        if i is not None:
+            angles[..., i] = np.clip(value, self.limits[i, 0], self.limits[i, 1])
+
+
+class HandParts:
+    """Which vertices belong to which finger segment, by the nearest bone of the rest shape."""
+
+    def __init__(self, model: HandModel, shape: np.ndarray) -> None:
+        rest = model.pose(np.zeros((1, len(model.joint_angle_names))), shape[None], "right")
+        vertices, joints = rest.vertices[0], rest.joints[0]
+        segments, owners = [], []
+        for finger in range(5):
+            for k in range(1, 4):
+                segments.append((joints[4 * finger + k], joints[4 * finger + k + 1]))
+                owners.append((finger, k))
+            segments.append((joints[0], joints[4 * finger + 1]))
+            owners.append((finger, 0))
+        distance = np.stack([_distance_to_segment(vertices, a, b) for a, b in segments], 1)
+        owner = np.array(owners)[distance.argmin(1)]
+        self.finger, self.segment = owner[:, 0], owner[:, 1]
+        self.palm_mask = self.segment == 0
+        self.middle_length = float(np.linalg.norm(joints[9]))
+        self.rest_joints = joints
+
+    def mask(self, finger: int, first_segment: int) -> np.ndarray:
+        """(V,) bool: the finger from a segment (1 to 3) outwards."""
+        return (self.finger == finger) & (self.segment >= first_segment)
+
+
+def _distance_to_segment(points: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    along = b - a
+    share = np.clip((points - a) @ along / (along @ along + 1e-12), 0, 1)
+    return np.linalg.norm(points - a - share[:, None] * along, axis=1)
+
+
+class GraspSolver:
+    """Closes one hand, of one shape and side, on one thing."""
+
+    def __init__(self, model: HandModel, shape: np.ndarray, side: str, item: SimObject) -> None:
+        self.model, self.shape, self.side = model, shape, side
+        self.parts, self.map = HandParts(model, shape), AngleMap(model)
+        self.distance = SignedDistance(item)
+        self.item = item
+        self.mirror = np.array([-1.0 if side == "left" else 1.0, 1.0, 1.0])
+
+    def solve(self, grip: GripSite, *, tilt_rad: float = 0.0, steps: int = TURN_STEPS) -> GraspCycle:
+        """Find the best grasp about a grip site for every turn of the thing.
+
+        Args:
+            grip: where to take hold.
+            tilt_rad: lean of the axis in the palm's plane.
+            steps: turns solved over the full circle.
+        """
+        forwards = (0.0, 0.014) if grip.style == "wrap" else (0.0,)
+        tries = [(forward, preset) for forward in forwards for preset in range(3)]
+        coarse = {f: self._placements(grip, tilt_rad, f, steps)[:: max(1, steps // 4)] for f in forwards}
+        forward, preset = min(tries, key=lambda t: self._cost(self._close(coarse[t[0]], grip, t[1])))
+        return self._close(self._placements(grip, tilt_rad, forward, steps), grip, preset)
+
+    @staticmethod
+    def _cost(cycle: GraspCycle) -> float:
+        gaps = np.sort(cycle.tip_gap_m[:, 1:], 1)
+        touching = np.clip(gaps[:, :3], 0, 0.03).mean() + np.clip(cycle.tip_gap_m[:, 0], 0, 0.03).mean()
+        return float(touching + 2 * np.clip(cycle.depth_m - 0.003, 0, None).max())
+
+    def _placements(self, grip: GripSite, tilt: float, forward: float, steps: int) -> np.ndarray:
+        """(K, 4, 4) T_wrist_object: axis laid in the hand, moved along the palm's normal until the skin is near."""
+        length = self.parts.middle_length
+        if grip.style == "top":
+            axis, base = np.array([0.0, -0.25, -1.0]), np.array([0.012, length + 0.022, 0.0])
+        else:
+            axis, base = np.array([np.cos(tilt), np.sin(tilt), 0.0]), np.array([0.0, 0.9 * length + forward, 0.0])
+        axis, base = axis / np.linalg.norm(axis) * self.mirror, base * self.mirror
+        align = _rotation_between(grip.axis, axis)
+        turns = np.arange(steps) * 2 * np.pi / steps
+        rotations = align @ so3_exp(turns[:, None] * grip.axis[None])
+        height = np.full(steps, 0.07) if grip.style == "top" else self._clearance(rotations, grip, base)
+        centers = base + height[:, None] * np.array([0.0, 0, 1])
+        return make_transform(rotations, centers - rotations @ grip.center)
+
+    def _clearance(self, rotations: np.ndarray, grip: GripSite, base: np.ndarray) -> np.ndarray:
+        """(K,) height of the grip centre over the wrist plane at which the open hand just clears the thing."""
+        open_hand = self._pose(self.open_angles(0)[None])[0]
+        skin = open_hand[self.parts.palm_mask | (self.parts.segment == 1)]
+        heights = np.linspace(0.01, 0.13, 49)
+        clear = np.zeros((len(rotations), len(heights)))
+        for k, rotation in enumerate(rotations):
+            shifted = skin[None] - base - heights[:, None, None] * np.array([0.0, 0, 1])
+            clear[k] = self.distance(shifted @ rotation + grip.center).min(1)
+        enough = clear > 0.0015
+        # The highest level that is not clear bounds the fall of the thing into the palm.
+        last = np.array([np.flatnonzero(~row)[-1] + 1 if (~row).any() else 0 for row in enough])
+        found = heights[np.minimum(last, len(heights) - 1)]
+        smooth = found.copy()
+        for _ in range(3):
+            smooth = np.maximum(found, (np.roll(smooth, 1) + smooth + np.roll(smooth, -1)) / 3)
+        return smooth
+
+    def open_angles(self, preset: int) -> np.ndarray:
+        """(A,) hand spread ready to close, with one of three thumb positions."""
+        angles = np.zeros(len(self.map.names))
+        for finger in ("index", "middle", "ring", "little"):
+            self.map.set(angles, 0.02, finger, "mcp", "flex")
+            self.map.set(angles, 0.08, finger, "pip")
+        spread, roll = ((0.3, 0.45), (0.55, 0.7), (0.1, 0.2))[preset]
+        self.map.set(angles, spread, "thumb", "cmc", "abd")
+        self.map.set(angles, roll, "thumb", "rotation")
+        self.map.set(angles, -0.25, "thumb", "cmc", "flex")
+        return angles
+
+    def _stages(self) -> list[tuple[int, dict[tuple[str, ...], float]]]:
+        """First segment that can move and the share of full flexion of each joint, stage by stage."""
+        fingers = ("index", "middle", "ring", "little")
+        first: dict[tuple[str, ...], float] = {}
+        second: dict[tuple[str, ...], float] = {}
+        third: dict[tuple[str, ...], float] = {}
+        for name in fingers:
+            first.update({(name, "mcp", "flex"): 1.35, (name, "pip"): 1.25, (name, "dip"): 0.55})
+            second.update({(name, "pip"): 1.6, (name, "dip"): 0.8})
+            third.update({(name, "dip"): 0.9})
+        first.update({("thumb", "cmc", "flex"): 1.0, ("thumb", "mcp"): 0.8, ("thumb", "ip"): 0.6})
+        second.update({("thumb", "mcp"): 0.9, ("thumb", "ip"): 0.7})
+        third.update({("thumb", "ip"): 0.9})
+        return [(1, first), (2, second), (3, third)]
+
+    def _close(self, poses: np.ndarray, grip: GripSite, preset: int) -> GraspCycle:
+        start = self.open_angles(preset)
+        angles = np.repeat(start[None], len(poses), 0)
+        for segment, travel in self._stages():
+            angles = self._advance(angles, poses, segment, travel)
+        vertices = self._pose(angles)
+        gaps = self._gaps(vertices, poses)
+        tips = np.stack([gaps[:, self.parts.mask(f, 3)].min(1) for f in range(5)], 1)
+        return GraspCycle(angles, start, poses, np.clip(-gaps.min(1), 0, None), tips, grip.center)
+
+    def _advance(
+        self, angles: np.ndarray, poses: np.ndarray, segment: int, travel: dict[tuple[str, ...], float]
+    ) -> np.ndarray:
+        """Flex every finger by the largest share of `travel` that keeps its moving segments outside."""
+        count = len(angles)
+        shares = np.linspace(0, 1, _CLOSING_STEPS)
+        delta = np.zeros_like(angles)
+        finger_of = np.full(angles.shape[1], -1)
+        for words, amount in travel.items():
+            i = self.map.index(*words)
+            if i is not None:
+                delta[:, i] = np.clip(angles[:, i] + amount, *self.map.limits[i]) - angles[:, i]
+                finger_of[i] = ("thumb", "index", "middle", "ring", "little").index(words[0])
+        tried = angles[:, None] + shares[None, :, None] * delta[:, None]
+        vertices = self._pose(tried.reshape(count * len(shares), -1))
+        moving = self.parts.segment >= segment
+        T = np.repeat(poses, len(shares), 0)
+        gaps = self._gaps(vertices[:, moving], T).reshape(count, len(shares), -1)
+        out = angles.copy()
+        for finger in range(5):
+            mine = self.parts.finger[moving] == finger
+            share = _first_contact(gaps[..., mine].min(2), shares)
+            columns = finger_of == finger
+            out[:, columns] += share[:, None] * delta[:, columns]
+        return out
+
+    def _pose(self, angles: np.ndarray) -> np.ndarray:
+        """(B, V, 3) vertices in the wrist frame."""
+        shapes = np.repeat(self.shape[None], len(angles), 0)
+        return np.asarray(self.model.pose(angles, shapes, self.side).vertices)
+
+    def _gaps(self, vertices: np.ndarray, T_wrist_object: np.ndarray) -> np.ndarray:
+        """(B, V) signed distances of wrist-frame vertices to the thing at (B, 4, 4)."""
+        local = (vertices - T_wrist_object[:, None, :3, 3]) @ T_wrist_object[:, :3, :3]
+        return self.distance(local)
+
+
+def _first_contact(clearance: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """(K,) share at which clearance (K, S) first falls to the flesh's yield, by linear interpolation."""
+    touching = clearance < -_FLESH_M
+    out = np.ones(len(clearance))
+    for k, row in enumerate(touching):
+        if not row.any():
+            # Nothing in the way: go where the finger is nearest, a loose curl rather than a fist.
+            out[k] = shares[int(clearance[k].argmin())]
+            continue
+        first = int(row.argmax())
+        if first == 0:
+            out[k] = 0.0
+            continue
+        a, b = clearance[k, first - 1] + _FLESH_M, clearance[k, first] + _FLESH_M
+        out[k] = shares[first - 1] + (shares[first] - shares[first - 1]) * a / max(a - b, 1e-9)
+    return out
+
+
+def _rotation_between(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """(3, 3) smallest rotation that takes one unit vector to another."""
+    source, target = source / np.linalg.norm(source), target / np.linalg.norm(target)
+    axis = np.cross(source, target)
+    length = np.linalg.norm(axis)
+    if length < 1e-9:
+        if source @ target > 0:
+            return np.eye(3)
+        other = np.eye(3)[int(np.abs(source).argmin())]
+        axis = np.cross(source, other)
+        return so3_exp(axis / np.linalg.norm(axis) * np.pi)
+    return so3_exp(axis / length * np.arctan2(length, source @ target))

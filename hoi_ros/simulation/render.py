@@ -1,0 +1,408 @@
+"""CPU ray casting of hands and an object before a room: colour with soft light, exact depth, labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from hoi_ros.datatypes import LABEL_BACKGROUND, CameraIntrinsics
+from hoi_ros.geometry import invert_transform
+from hoi_ros.simulation.objects import SimObject, sample_texture
+from hoi_ros.simulation.skin import HandSkin, vertex_normals
+
+_MISS = 0xFFFFFFFF
+_AA_OFFSETS = np.array([[-0.375, -0.125], [0.125, -0.375], [0.375, 0.125], [-0.125, 0.375]], np.float32)
+
+
+@dataclass(frozen=True)
+class Light:
+    """One key light, a fill and the sky."""
+
+    toward_key: np.ndarray
+    """(3,) unit vector from the scene to the key light, optical frame."""
+    key: np.ndarray
+    """(3,) RGB strength."""
+    ambient: np.ndarray
+    """(3,) RGB strength from all around."""
+    up: np.ndarray
+    """(3,) unit vector upwards, optical frame."""
+
+    def shade(self, colors: np.ndarray, normals: np.ndarray, view: np.ndarray, look: Look) -> np.ndarray:
+        """(N, 3) RGB of surface points with (N, 3) unit normals seen along unit `view` (N, 3)."""
+        facing = normals @ self.toward_key.astype(np.float32)
+        diffuse = np.clip((facing + look.wrap) / (1 + look.wrap), 0, None)
+        sky = 0.78 + 0.22 * (normals @ self.up.astype(np.float32))
+        strength = diffuse[:, None] * self.key.astype(np.float32) + sky[:, None] * self.ambient.astype(np.float32)
+        if look.translucence:
+            # Light that went through skin comes out red where the surface turns away from it.
+            edge = np.clip(1 - np.abs(facing - 0.1) * 2.5, 0, 1) * look.translucence
+            strength = strength + edge[:, None] * np.array([0.12, 0.025, 0.015], np.float32)
+        half = self.toward_key.astype(np.float32) - view
+        half /= np.linalg.norm(half, axis=1, keepdims=True) + 1e-9
+        shine = np.clip(np.einsum("ij,ij->i", half, normals), 0, 1) ** look.gloss_power * look.gloss * 255
+        return colors * strength + shine[:, None] * self.key.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a surface answers light."""
+
+    wrap: float = 0.1
+    gloss: float = 0.12
+    gloss_power: float = 28.0
+    translucence: float = 0.0
+
+
+SKIN_LOOK = Look(wrap=0.35, gloss=0.07, gloss_power=14.0, translucence=1.0)
+CLOTH_LOOK = Look(wrap=0.3, gloss=0.0)
+PRINT_LOOK = Look()
+
+
+@dataclass(frozen=True)
+class Hits:
+    """What a bundle of rays met; row i belongs to ray i."""
+
+    depth: np.ndarray
+    """(N,) metres along the optical axis, inf where missed."""
+    triangle: np.ndarray
+    """(N,) uint32."""
+    barycentric: np.ndarray
+    """(N, 2) weights of the triangle's second and third corner."""
+
+    def take(self, index: np.ndarray) -> Hits:
+        """The hits of some rays only."""
+        return Hits(self.depth[index], self.triangle[index], self.barycentric[index])
+
+    @property
+    def weights(self) -> np.ndarray:
+        """(N, 3, 1) corner weights."""
+        uv = self.barycentric
+        return np.stack([1 - uv[:, 0] - uv[:, 1], uv[:, 0], uv[:, 1]], 1)[..., None]
+
+
+def _new_scene(vertices: np.ndarray, faces: np.ndarray):
+    import open3d as o3d
+
+    scene = o3d.t.geometry.RaycastingScene(nthreads=2)
+    scene.add_triangles(np.ascontiguousarray(vertices, np.float32), np.ascontiguousarray(faces, np.uint32))
+    return scene
+
+
+def _cast(scene, origins: np.ndarray, directions: np.ndarray) -> Hits:
+    import open3d as o3d
+
+    rays = np.empty((len(directions), 6), np.float32)
+    rays[:, :3] = origins
+    rays[:, 3:] = directions
+    hit = scene.cast_rays(o3d.core.Tensor(rays))
+    return Hits(hit["t_hit"].numpy(), hit["primitive_ids"].numpy(), hit["primitive_uvs"].numpy())
+
+
+class ObjectActor:
+    """A rigid printed thing; its ray structure is built once, rays are moved into its frame."""
+
+    def __init__(self, item: SimObject, label: int) -> None:
+        self.label = label
+        self._item = item
+        self._scene = _new_scene(item.vertices, item.faces)
+        self._low, self._high = item.vertices.min(0), item.vertices.max(0)
+        self._splat = _sparse_points(item)
+        self.T_camera_object = np.eye(4)
+
+    def place(self, T_camera_object: np.ndarray) -> None:
+        """Move it."""
+        self.T_camera_object = T_camera_object
+
+    def outline_points(self) -> np.ndarray:
+        """(K, 3) points, optical frame, whose bounds hold the whole."""
+        corners = np.stack(np.meshgrid(*zip(self._low, self._high)), -1).reshape(-1, 3)
+        return corners @ self.T_camera_object[:3, :3].T + self.T_camera_object[:3, 3]
+
+    def shadow_points(self) -> np.ndarray:
+        """(K, 3) points spread over the surface, optical frame."""
+        return self._splat @ self.T_camera_object[:3, :3].T + self.T_camera_object[:3, 3]
+
+    def cast(self, rays: np.ndarray) -> Hits:
+        """Cast rays (N, 3) from the camera centre; z of each is 1, so the ray length is the depth."""
+        back = invert_transform(self.T_camera_object).astype(np.float32)
+        return _cast(self._scene, back[:3, 3], rays @ back[:3, :3].T)
+
+    def colors(self, hits: Hits, view: np.ndarray, light: Light) -> np.ndarray:
+        """(N, 3) float32 RGB of hits."""
+        item, weights = self._item, hits.weights
+        uv = (item.corner_uv[hits.triangle] * weights).sum(1)
+        normals = (item.corner_normals[hits.triangle] * weights).sum(1) @ self.T_camera_object[:3, :3].T.astype(
+            np.float32
+        )
+        normals /= np.linalg.norm(normals, axis=1, keepdims=True) + 1e-9
+        return light.shade(sample_texture(item.texture, uv).astype(np.float32), normals, view, PRINT_LOOK)
+
+
+class HandActor:
+    """A hand whose shape changes every frame, with its skin."""
+
+    def __init__(self, skin: HandSkin, faces: np.ndarray, label: int) -> None:
+        self.label = label
+        self._skin, self._faces = skin, faces
+        self.vertices = np.zeros((0, 3))
+
+    def place(self, vertices_camera: np.ndarray) -> None:
+        """Give it the vertices (V, 3) of this frame, optical frame."""
+        self.vertices = vertices_camera
+        self._scene = _new_scene(vertices_camera, self._faces)
+        normals = vertex_normals(vertices_camera, self._faces[self._skin.open_mask])
+        self._corners = np.concatenate([self._skin.attributes, normals], 1).astype(np.float32)
+
+    def outline_points(self) -> np.ndarray:
+        """(K, 3) points, optical frame, whose bounds hold the whole."""
+        return self.vertices
+
+    shadow_points = outline_points
+
+    def cast(self, rays: np.ndarray) -> Hits:
+        """Cast rays (N, 3) from the camera centre; z of each is 1."""
+        return _cast(self._scene, np.zeros(3, np.float32), rays)
+
+    def colors(self, hits: Hits, view: np.ndarray, light: Light) -> np.ndarray:
+        """(N, 3) float32 RGB of hits."""
+        mixed = (self._corners[self._faces[hits.triangle]] * hits.weights).sum(1)
+        normals = mixed[:, 4:] / (np.linalg.norm(mixed[:, 4:], axis=1, keepdims=True) + 1e-9)
+        return light.shade(self._skin.colors(mixed[:, :4]), normals, view, SKIN_LOOK)
+
+
+class ArmActor(HandActor):
+    """A forearm: bare skin, then sleeve. Not part of the hand, so its label is background."""
+
+    def __init__(
+        self, skin: HandSkin, faces: np.ndarray, attributes: np.ndarray, sleeve: np.ndarray, seed: int
+    ) -> None:
+        super().__init__(skin, faces, LABEL_BACKGROUND)
+        self._attributes = attributes
+        rng = np.random.default_rng([seed, 503])
+        noise = cv2.GaussianBlur(rng.standard_normal((512, 512)).astype(np.float32), (0, 0), 1.0)
+        folds = cv2.GaussianBlur(rng.standard_normal((512, 512)).astype(np.float32), (0, 0), 14)
+        grain = 0.04 * noise / noise.std()
+        self._skin_grain = (1 + 0.8 * grain).astype(np.float32)
+        cloth = sleeve * (1 + grain + 0.09 * folds / folds.std())[..., None]
+        self._cloth_picture = np.clip(cloth, 0, 255).astype(np.float32)
+
+    def place(self, vertices_camera: np.ndarray) -> None:
+        """Give it the vertices of this frame, optical frame."""
+        self.vertices = vertices_camera
+        self._scene = _new_scene(vertices_camera, self._faces)
+        normals = vertex_normals(vertices_camera, self._faces)
+        self._corners = np.concatenate([self._attributes, normals], 1).astype(np.float32)
+
+    def colors(self, hits: Hits, view: np.ndarray, light: Light) -> np.ndarray:
+        """(N, 3) float32 RGB of hits."""
+        mixed = (self._corners[self._faces[hits.triangle]] * hits.weights).sum(1)
+        normals = mixed[:, 4:] / (np.linalg.norm(mixed[:, 4:], axis=1, keepdims=True) + 1e-9)
+        uv = (mixed[:, :2] * 1500) % 511
+        tint = self._skin.base + mixed[:, 2:3] * (self._skin.palm_base - self._skin.base)
+        skin = light.shade(sample_texture(self._skin_grain, uv) * tint, normals, view, SKIN_LOOK)
+        cloth = light.shade(sample_texture(self._cloth_picture, uv), normals, view, CLOTH_LOOK)
+        return skin + (mixed[:, 3:4] > 0.5) * (cloth - skin)
+
+
+Actor = ObjectActor | HandActor
+
+
+def _sparse_points(item: SimObject, count: int = 1500) -> np.ndarray:
+    corners = item.vertices[item.faces].astype(np.float64)
+    areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    rng = np.random.default_rng(0)
+    picks = rng.choice(len(corners), count, p=areas / areas.sum())
+    weights = rng.dirichlet([1, 1, 1], count)[..., None]
+    return (corners[picks] * weights).sum(1)
+
+
+@dataclass
+class Picture:
+    """A rendered frame."""
+
+    color: np.ndarray
+    """(H, W, 3) float32 RGB 0 to 255."""
+    depth_m: np.ndarray
+    """(H, W) float32 exact."""
+    labels: np.ndarray
+    """(H, W) uint8."""
+    own_pixels: list[int]
+    """For each actor, pixels it would cover if it were alone in the image."""
+    seen_pixels: list[int]
+    """For each actor, pixels where it is in front."""
+
+
+class Renderer:
+    """Casts one ray a pixel inside each actor's bounds, and four more along the edges."""
+
+    def __init__(self, intrinsics: CameraIntrinsics) -> None:
+        self.intrinsics = intrinsics
+        x = (np.arange(intrinsics.width, dtype=np.float32) - intrinsics.cx) / intrinsics.fx
+        y = (np.arange(intrinsics.height, dtype=np.float32) - intrinsics.cy) / intrinsics.fy
+        grid = np.stack(np.broadcast_arrays(x[None], y[:, None], np.float32(1)), -1)
+        self._rays = np.ascontiguousarray(grid.astype(np.float32))
+
+    def render(
+        self, actors: list[Actor], room_color: np.ndarray, room_depth: np.ndarray, light: Light, table: np.ndarray
+    ) -> Picture:
+        """Draw actors before the room.
+
+        Args:
+            actors: placed in the optical frame.
+            room_color: (H, W, 3) uint8 of the empty room.
+            room_depth: (H, W) float32 of it.
+            light: in the optical frame.
+            table: (4,) plane n.x + d = 0 of the table, optical frame, n upwards; it takes the shadow.
+        """
+        height, width = room_depth.shape
+        depth = room_depth.copy()
+        owner = np.full((height, width), -1, np.int8)
+        hits_of, own = [], []
+        for number, actor in enumerate(actors):
+            rows, columns = self._bounds(actor)
+            rays = self._rays[rows, columns].reshape(-1, 3)
+            if not len(rays):
+                hits_of.append(None)
+                own.append(0)
+                continue
+            hits = actor.cast(rays)
+            shape = (rows.stop - rows.start, columns.stop - columns.start)
+            own.append(int(np.isfinite(hits.depth).sum()))
+            distance = hits.depth.reshape(shape)
+            front = distance < np.where(depth[rows, columns] > 0, depth[rows, columns], np.inf)
+            depth[rows, columns][front] = distance[front]
+            owner[rows, columns][front] = number
+            hits_of.append((rows, columns, hits))
+        color = self._shadowed(room_color, owner, actors, light, table)
+        seen = self._fill(color, owner, actors, hits_of, light)
+        color *= self._occlusion(depth, owner)[..., None]
+        self._smooth_edges(color, owner, depth, actors, light)
+        label_of = np.array([a.label for a in actors] + [LABEL_BACKGROUND], np.uint8)
+        return Picture(color, depth, label_of[owner], own, seen)
+
+    def _bounds(self, actor: Actor) -> tuple[slice, slice]:
+        points = actor.outline_points()
+        points = points[points[:, 2] > 0.03]
+        if not len(points):
+            return slice(0, 0), slice(0, 0)
+        k = self.intrinsics
+        x = points[:, 0] / points[:, 2] * k.fx + k.cx
+        y = points[:, 1] / points[:, 2] * k.fy + k.cy
+        columns = slice(max(0, int(x.min()) - 1), min(k.width, int(x.max()) + 3))
+        rows = slice(max(0, int(y.min()) - 1), min(k.height, int(y.max()) + 3))
+        if columns.stop <= columns.start or rows.stop <= rows.start:
+            return slice(0, 0), slice(0, 0)
+        return rows, columns
+
+    def _fill(
+        self, color: np.ndarray, owner: np.ndarray, actors: list[Actor], hits_of: list, light: Light
+    ) -> list[int]:
+        """Shade every pixel of its front actor, in place."""
+        seen = []
+        for number, (actor, found) in enumerate(zip(actors, hits_of)):
+            if found is None:
+                seen.append(0)
+                continue
+            rows, columns, hits = found
+            index = np.flatnonzero(owner[rows, columns].reshape(-1) == number)
+            seen.append(len(index))
+            if len(index):
+                view = self._rays[rows, columns].reshape(-1, 3)[index]
+                view = view / np.linalg.norm(view, axis=1, keepdims=True)
+                patch = color[rows, columns]
+                y, x = np.unravel_index(index, patch.shape[:2])
+                patch[y, x] = actor.colors(hits.take(index), view, light)
+        return seen
+
+    def _shadowed(
+        self, room: np.ndarray, owner: np.ndarray, actors: list[Actor], light: Light, table: np.ndarray
+    ) -> np.ndarray:
+        """The room with the soft shadow that the actors cast on the table."""
+        scale = 4
+        mask = np.zeros((room.shape[0] // scale, room.shape[1] // scale), np.float32)
+        normal, offset = table[:3], table[3]
+        slope = float(normal @ light.toward_key)
+        height = 0.2
+        for actor in actors:
+            points = actor.shadow_points()
+            above = points @ normal + offset
+            height = min(height, float(np.percentile(above, 20))) if len(above) else height
+            fall = points - (above / max(slope, 0.2))[:, None] * light.toward_key
+            fall = fall[(fall[:, 2] > 0.05) & (above > 0)]
+            x = ((fall[:, 0] / fall[:, 2] * self.intrinsics.fx + self.intrinsics.cx) / scale).astype(int)
+            y = ((fall[:, 1] / fall[:, 2] * self.intrinsics.fy + self.intrinsics.cy) / scale).astype(int)
+            inside = (x >= 0) & (x < mask.shape[1]) & (y >= 0) & (y < mask.shape[0])
+            mask[y[inside], x[inside]] = 1
+        mask = cv2.dilate(mask, np.ones((3, 3), np.uint8), iterations=1)
+        sigma = float(np.clip(2 + 40 * max(height, 0), 2, 7))
+        soft = cv2.GaussianBlur(mask, (0, 0), sigma)
+        soft = cv2.resize(soft, (room.shape[1], room.shape[0]), interpolation=cv2.INTER_LINEAR)
+        return room.astype(np.float32) * (1 - 0.42 * np.clip(1.3 * soft, 0, 1))[..., None]
+
+    def _occlusion(self, depth: np.ndarray, owner: np.ndarray) -> np.ndarray:
+        """Darkening (H, W) of hollows: places behind the mean depth of their neighbourhood."""
+        shown = np.where(owner >= 0, depth, np.minimum(depth, 0.9)).astype(np.float32)
+        small = cv2.resize(shown, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        near = cv2.erode(small, np.ones((3, 3), np.uint8))
+        sigma = 5.0 * self.intrinsics.width / 640
+        behind = np.clip((small - cv2.GaussianBlur(near, (0, 0), sigma) - 0.0015) / 0.02, 0, 1)
+        # A far wall behind a near hand is not a hollow: fade out over large steps, and spare the room.
+        behind *= np.clip(1.6 - (small - cv2.erode(near, np.ones((13, 13), np.uint8))) / 0.05, 0, 1)
+        behind *= cv2.resize((owner >= 0).astype(np.float32), (small.shape[1], small.shape[0]))
+        dark = cv2.GaussianBlur(behind, (0, 0), 1.2)
+        return 1 - 0.55 * cv2.resize(dark, (depth.shape[1], depth.shape[0]), interpolation=cv2.INTER_LINEAR)
+
+    def _smooth_edges(
+        self, color: np.ndarray, owner: np.ndarray, depth: np.ndarray, actors: list[Actor], light: Light
+    ) -> None:
+        """Average four more rays in pixels where the front actor or the depth jumps, in place."""
+        kernel = np.ones((3, 3), np.uint8)
+        marks = (owner + 1).astype(np.uint8)
+        held = cv2.dilate(marks, kernel)
+        edge = held != cv2.erode(marks, kernel)
+        capped = np.where(depth > 0, depth, 9).astype(np.float32)
+        edge |= (cv2.dilate(capped, kernel) - cv2.erode(capped, kernel) > 0.012) & (marks > 0)
+        y, x = np.nonzero(edge)
+        if not len(y):
+            return
+        k = self.intrinsics
+        room = color.copy()
+        total = np.zeros((len(y), 3), np.float32)
+        outside = _nearest_room(room, owner, y, x)
+        for dx, dy in _AA_OFFSETS:
+            rays = np.stack([(x + dx - k.cx) / k.fx, (y + dy - k.cy) / k.fy, np.ones(len(y))], 1).astype(np.float32)
+            total += self._trace(rays, actors, outside, light)
+        shade = color[y, x].mean(1, keepdims=True) / (
+            self._trace(self._rays[y, x], actors, outside, light).mean(1, keepdims=True) + 1
+        )
+        color[y, x] = total / len(_AA_OFFSETS) * np.clip(shade, 0.5, 1.0)
+
+    @staticmethod
+    def _trace(rays: np.ndarray, actors: list[Actor], behind: np.ndarray, light: Light) -> np.ndarray:
+        """Colours of single rays: the nearest actor's, else `behind`."""
+        hits = [actor.cast(rays) for actor in actors]
+        if not hits:
+            return behind
+        depths = np.stack([h.depth for h in hits])
+        first = np.where(np.isfinite(depths.min(0)), depths.argmin(0), -1)
+        out = behind.copy()
+        view = rays / np.linalg.norm(rays, axis=1, keepdims=True)
+        for number, (actor, hit) in enumerate(zip(actors, hits)):
+            mine = np.flatnonzero(first == number)
+            if len(mine):
+                out[mine] = actor.colors(hit.take(mine), view[mine], light)
+        return out
+
+
+def _nearest_room(room: np.ndarray, owner: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Room colour at pixels, taken from a free neighbour where an actor covers the pixel itself."""
+    free = (owner < 0).astype(np.float32)
+    summed = cv2.blur(room * free[..., None], (5, 5))
+    share = cv2.blur(free, (5, 5))[..., None]
+    filled = summed / np.maximum(share, 1e-3)
+    out = filled[y, x]
+    plain = owner[y, x] < 0
+    out[plain] = room[y[plain], x[plain]]
+    return out

@@ -1,0 +1,236 @@
+"""Seeded scenes with exact truth: colour, depth, labels and all poses of hands and object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from hoi_ros.config import setting
+from hoi_ros.datatypes import (
+    LABEL_LEFT_HAND,
+    LABEL_OBJECT,
+    LABEL_RIGHT_HAND,
+    CameraIntrinsics,
+    FrameTruth,
+    HandTruth,
+    RgbdFrame,
+    TriangleMesh,
+)
+from hoi_ros.geometry import invert_transform, project, so3_exp, transform_points
+from hoi_ros.hand_model import HandModel
+from hoi_ros.simulation.background import Room
+from hoi_ros.simulation.depth_noise import DepthNoise
+from hoi_ros.simulation.render import Actor, ArmActor, HandActor, Light, ObjectActor, Picture, Renderer
+from hoi_ros.simulation.scenes import HandState, make_scene, parse_scene
+from hoi_ros.simulation.skin import ForearmShape, HandSkin, wind_outward
+
+_LABELS = {"left": LABEL_LEFT_HAND, "right": LABEL_RIGHT_HAND}
+_FOCAL_OF_WIDTH = 610 / 640
+_SHUTTER = 0.5
+
+
+@dataclass(frozen=True)
+class SimulatorConfig:
+    """Simulated camera, hands and things."""
+
+    seed: int = setting(0, "same seed, same pictures", low=0)
+    width: int = setting(640, "image width in pixels", low=64, high=4096)
+    height: int = setting(480, "image height in pixels", low=48, high=4096)
+    fps: float = setting(30.0, "frames per second of simulated time", low=1.0, high=240.0)
+    frames: int = setting(0, "frames to give; 0 goes on without end, repeating without a jump", low=0)
+    object: str = setting("", "held object: a built-in name or a mesh file; empty takes the scene's own")
+    depth_noise: bool = setting(True, "depth as a stereo camera measures it; false gives exact depth")
+    motion_blur: bool = setting(False, "average several moments of the exposure (slower)")
+    light_changes: bool = setting(False, "brightness and warmth of the light wander")
+    moving_camera: bool = setting(False, "the camera drifts about the scene")
+    skin_tone: float = setting(-1.0, "0 light to 1 dark; below 0 draws it from the seed", low=-1.0, high=1.0)
+    hand_shape_seed: int = setting(-1, "draws the hand's proportions; below 0 is the mean adult", low=-1)
+    sensor_noise: float = setting(2.0, "standard deviation of colour noise, grey levels", low=0.0, high=50.0)
+
+
+class Simulator:
+    """Iterable of frames with truth; `frame(i)` is the same picture whenever and in whatever order it is asked for.
+
+    Args:
+        scene: `rotate`, `handover`, `bare` or `empty`, with `:object` behind the first two if wanted.
+        config: settings.
+
+    Raises:
+        InputError: unknown scene or object, unreadable mesh.
+    """
+
+    def __init__(self, scene: str = "rotate", config: SimulatorConfig | None = None) -> None:
+        self.config = config = config or SimulatorConfig()
+        self.scene_name, item = parse_scene(scene, config.object)
+        focal = _FOCAL_OF_WIDTH * config.width
+        self.intrinsics = CameraIntrinsics(
+            config.width, config.height, focal, focal, (config.width - 1) / 2, (config.height - 1) / 2
+        )
+        rng = np.random.default_rng([config.seed, 1])
+        self.model = HandModel.load()
+        self.hand_shape = np.zeros(10)
+        if config.hand_shape_seed >= 0:
+            self.hand_shape = np.clip(np.random.default_rng(config.hand_shape_seed).standard_normal(10), -2, 2)
+        self.scene = make_scene(self.scene_name, item, self.model, self.hand_shape, config.seed)
+        self._room = Room(config.seed)
+        self._renderer = Renderer(self.intrinsics)
+        self._rest_camera = _look_at(rng.uniform(0.4, 0.55))
+        tone = config.skin_tone if config.skin_tone >= 0 else float(rng.beta(1.3, 2.0))
+        self._build_actors(tone, rng)
+        self._exposure = rng.uniform(0.94, 1.06) * rng.uniform(0.97, 1.03, 3)
+        self._key_world = np.array([rng.uniform(-0.6, 0.6), rng.uniform(-0.7, -0.2), rng.uniform(0.7, 1.0)])
+        self._noise = _noise_tile(config)
+        self._cached_room: tuple[np.ndarray, np.ndarray] | None = None
+
+    @property
+    def loop_frames(self) -> int:
+        """Frames after which everything but sensor noise repeats."""
+        return max(1, round(self.scene.period_s * self.config.fps))
+
+    def object_meshes(self) -> dict[str, TriangleMesh]:
+        """True meshes in the object frame, coloured, by object name; empty when nothing is held."""
+        item = self.scene.item
+        return {item.name: item.colored_mesh()} if item else {}
+
+    def __iter__(self) -> Iterator[RgbdFrame]:
+        index = 0
+        while self.config.frames == 0 or index < self.config.frames:
+            yield self.frame(index)
+            index += 1
+
+    def frame(self, index: int) -> RgbdFrame:
+        """Render frame `index`, stamped index / fps."""
+        config = self.config
+        time = self._time(index)
+        picture, truth = self._expose(time)
+        color = picture.color
+        if config.motion_blur:
+            others = [self._expose(self._time(index + s))[0].color for s in (_SHUTTER / 3, 2 * _SHUTTER / 3)]
+            color = (color + others[0] + others[1]) / 3
+        depth = truth.depth_m
+        if config.depth_noise:
+            depth = DepthNoise().apply(depth, self.intrinsics, np.random.default_rng([config.seed, 2, index]))
+        return RgbdFrame(
+            color=self._develop(color, time, index),
+            intrinsics=self.intrinsics,
+            stamp_ns=round(index / config.fps * 1e9),
+            index=index,
+            depth_m=depth,
+            name=f"sim:{self.scene_name}",
+            truth=truth,
+        )
+
+    def _time(self, index: float) -> float:
+        return (index % self.loop_frames) / self.loop_frames * self.scene.period_s
+
+    def _build_actors(self, tone: float, rng: np.random.Generator) -> None:
+        self._object = ObjectActor(self.scene.item, LABEL_OBJECT) if self.scene.item else None
+        self._hands: dict[str, HandActor] = {}
+        self._arms: dict[str, ArmActor] = {}
+        if not self.scene.sides:
+            return
+        skin = HandSkin(self.model, self.hand_shape, tone, self.config.seed)
+        sleeve = rng.uniform(40, 200) * (0.6 + 0.4 * rng.random(3))
+        sleeve_from = float(rng.uniform(0.05, 0.16)) if rng.random() < 0.7 else 1.0
+        self._forearm = ForearmShape(skin.attributes[:, :3].astype(np.float64), sleeve_from, self.config.seed)
+        for side in self.scene.sides:
+            self._hands[side] = HandActor(skin, self.model.faces(side), _LABELS[side])
+            probe = self._forearm.build(np.eye(4), np.array([0.0, -0.3, 0]), side)
+            faces = wind_outward(probe, self._forearm.faces)
+            self._arms[side] = ArmActor(skin, faces, self._forearm.attributes, sleeve, self.config.seed)
+
+    def _expose(self, time: float) -> tuple[Picture, FrameTruth]:
+        """One moment: everything placed, rendered, and its truth."""
+        T_world_camera = self._camera(time)
+        T_camera_view = invert_transform(T_world_camera) @ self._rest_camera
+        state = self.scene.at(time)
+        actors: list[Actor] = []
+        hands = [self._place_hand(hand, T_camera_view, actors) for hand in state.hands]
+        poses: dict[str, np.ndarray] = {}
+        if self._object is not None and self.scene.item is not None and state.T_view_object is not None:
+            poses[self.scene.item.name] = T_camera_view @ state.T_view_object
+            self._object.place(poses[self.scene.item.name])
+            actors.append(self._object)
+        color, depth = self._empty_room(T_world_camera)
+        up = T_world_camera[:3, :3].T @ np.array([0, 0, 1.0])
+        table = np.append(up, T_world_camera[2, 3])
+        picture = self._renderer.render(actors, color, depth, self._light(T_world_camera, up), table)
+        truths = tuple(self._hand_truth(hand, joints, actors, picture) for hand, joints in hands)
+        return picture, FrameTruth(truths, poses, T_world_camera, picture.labels, picture.depth_m)
+
+    def _place_hand(
+        self, hand: HandState, T_camera_view: np.ndarray, actors: list[Actor]
+    ) -> tuple[HandState, np.ndarray]:
+        pose = self.model.pose(hand.joint_angles[None], self.hand_shape[None], hand.side)
+        T_camera_wrist = T_camera_view @ hand.T_view_wrist
+        actor = self._hands[hand.side]
+        actor.place(transform_points(T_camera_wrist, pose.vertices[0].astype(np.float64)))
+        elbow = transform_points(T_camera_view, hand.elbow_view[None])[0]
+        arm = self._arms[hand.side]
+        arm.place(self._forearm.build(T_camera_wrist, elbow, hand.side))
+        actors += [arm, actor]
+        return hand, transform_points(T_camera_wrist, pose.joints[0].astype(np.float64))
+
+    def _hand_truth(self, hand: HandState, joints: np.ndarray, actors: list[Actor], picture: Picture) -> HandTruth:
+        actor = self._hands[hand.side]
+        number = actors.index(actor)
+        pixels = project(actor.vertices, self.intrinsics)
+        size = (self.intrinsics.width - 0.5, self.intrinsics.height - 0.5)
+        inside = np.nanmean(((pixels > -0.5) & (pixels < size)).all(1))
+        seen = picture.seen_pixels[number] / max(1, picture.own_pixels[number])
+        return HandTruth(hand.side, joints, actor.vertices, float(seen * inside))
+
+    def _camera(self, time: float) -> np.ndarray:
+        """(4, 4) T_world_camera."""
+        if not self.config.moving_camera:
+            return self._rest_camera
+        phase = 2 * np.pi * time / self.scene.period_s
+        pivot = np.array([0, 0, 0.48])
+        turn = so3_exp(np.array([0.1 * np.sin(phase), 0.22 * np.sin(phase), 0.04 * np.sin(2 * phase)]))
+        local = np.eye(4)
+        local[:3, :3] = turn
+        local[:3, 3] = pivot - turn @ pivot + [0, 0, 0.03 * np.sin(phase)]
+        return self._rest_camera @ local
+
+    def _empty_room(self, T_world_camera: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if self.config.moving_camera:
+            return self._room.render(T_world_camera, self.intrinsics)
+        if self._cached_room is None:
+            self._cached_room = self._room.render(T_world_camera, self.intrinsics)
+        return self._cached_room
+
+    def _light(self, T_world_camera: np.ndarray, up: np.ndarray) -> Light:
+        toward = T_world_camera[:3, :3].T @ self._key_world
+        return Light(toward / np.linalg.norm(toward), np.array([0.64, 0.61, 0.56]), np.array([0.46, 0.475, 0.5]), up)
+
+    def _develop(self, color: np.ndarray, time: float, index: int) -> np.ndarray:
+        """Exposure, light changes, lens softness and sensor noise, to uint8."""
+        gain = self._exposure
+        if self.config.light_changes:
+            phase = 2 * np.pi * time / self.scene.period_s
+            warmth = 0.06 * np.sin(2 * phase + 1)
+            gain = gain * (1 + 0.22 * np.sin(phase)) * np.array([1 + warmth, 1, 1 - warmth])
+        out = cv2.GaussianBlur(color, (3, 3), 0.55)
+        out *= gain.astype(np.float32)
+        if self.config.sensor_noise > 0:
+            rng = np.random.default_rng([self.config.seed, 3, index])
+            dy, dx = rng.integers(0, 64, 2)
+            out += self._noise[dy : dy + out.shape[0], dx : dx + out.shape[1]]
+        return cv2.convertScaleAbs(np.clip(out, 0, 255, out=out))
+
+
+def _noise_tile(config: SimulatorConfig) -> np.ndarray:
+    rng = np.random.default_rng([config.seed, 4])
+    return rng.standard_normal((config.height + 64, config.width + 64, 3), dtype=np.float32) * config.sensor_noise
+
+
+def _look_at(pitch_rad: float) -> np.ndarray:
+    """(4, 4) T_world_camera: 0.45 m over the table's edge, looking along +y and down."""
+    down, forward = np.sin(pitch_rad), np.cos(pitch_rad)
+    T = np.eye(4)
+    T[:3, :3] = np.stack([[1, 0, 0], [0, -down, -forward], [0, forward, -down]], 1)
+    T[:3, 3] = [0, -0.45, 0.46]
+    return T
