@@ -1,0 +1,287 @@
+"""Fit the hand model to the 21 landmarks of a network: inverse kinematics with limits, then metric placement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hoi_ros.datatypes import HAND_SIDES, CameraIntrinsics
+from hoi_ros.errors import InputError, unknown_name
+from hoi_ros.geometry import make_transform, project
+from hoi_ros.hand.fit_problem import PAIRS, PARAMETER_COUNT, Pose, Target, residuals, solve
+from hoi_ros.hand.fit_start import initial_pose, spread_translation
+from hoi_ros.hand.placement import SizeBelief, place
+from hoi_ros.hand_model import HandModel
+from hoi_ros.hand_model.kinematics import forward_kinematics
+from hoi_ros.hand_model.model import MIRROR
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """Trust of the fit in its inputs; standard deviations."""
+
+    ray_sigma_m: float = 0.004
+    """Of a landmark in the image, at the hand's distance."""
+    direction_sigma_rad: float = 0.20
+    """Of a bone's direction in the network's 3D landmarks."""
+    shape_sigma: float = 0.6
+    """Of a shape coefficient about 0, or about the track's own at its start."""
+    shape_sigma_steady: float = 0.05
+    """Of a shape coefficient about the track's own after many frames."""
+    angle_drift_rad: float = 0.35
+    """Of a joint angle between frames of a track."""
+    huber: float = 2.0
+    """Standard deviations beyond which a landmark counts linearly."""
+    iterations: int = 8
+    """Solver steps at most."""
+    tolerance: float = 1e-3
+    """Relative fall of the cost below which the solver stops."""
+
+
+@dataclass(frozen=True)
+class FitState:
+    """What one frame of a track tells the next."""
+
+    pose: Pose
+    """Of the right-hand problem."""
+    frames: int
+    """Frames of the track so far."""
+    belief: SizeBelief
+    """Size of the hand."""
+    handedness: str
+    """Side that the track was fitted as."""
+
+
+@dataclass(frozen=True)
+class HandFit:
+    """One fitted hand; optical frame, metres."""
+
+    joint_angles: np.ndarray
+    """(22,) radians."""
+    shape: np.ndarray
+    """(10,)."""
+    scale: float
+    """Size factor against the mean adult."""
+    T_camera_wrist: np.ndarray
+    """(4, 4) rigid; the model's metres are already multiplied by `scale`."""
+    joints_camera: np.ndarray
+    """(21, 3)."""
+    vertices_camera: np.ndarray
+    """(V, 3) float32."""
+    bone_rotations: np.ndarray
+    """(21, 3, 3)."""
+    landmarks_camera: np.ndarray
+    """(21, 3) the network's own joints, brought to the mesh's size and place."""
+    sigma_m: float
+    """One standard deviation of the distance."""
+    depth_used: bool
+    """Whether a depth image placed the hand."""
+    residual_px: float
+    """Mean distance of projected joints and landmarks, pixels."""
+    state: FitState
+    """Give it to the next frame of the same track."""
+
+
+class HandFitter:
+    """Fits one hand at a time; holds no state, so one serves every track."""
+
+    def __init__(self, model: HandModel, config: FitConfig | None = None) -> None:
+        self.model = model
+        self.config = config or FitConfig()
+        self.limits = model.joint_limits
+        self._angle_rows, self._angle_values = angle_prior(model.joint_angle_names)
+        self._ray_scale = np.ones(21)
+        self._ray_scale[[0, 1]] = 1.6
+        self._ray_scale[[5, 9, 13, 17]] = 1.2
+
+    def fit(
+        self,
+        landmarks_px: np.ndarray,
+        landmarks_world: np.ndarray,
+        handedness: str,
+        intrinsics: CameraIntrinsics,
+        depth_m: np.ndarray | None = None,
+        state: FitState | None = None,
+    ) -> HandFit:
+        """Fit pose, shape, place and size to one image's landmarks.
+
+        Args:
+            landmarks_px: (21, 2) pixels of the image.
+            landmarks_world: (21, 3) metres about the hand's centre in the image's axes (x right, y down, z away).
+            handedness: 'left' or 'right', the person's own.
+            intrinsics: of the image; a guessed focal length makes the fit look in parallel.
+            depth_m: (H, W) metres aligned to the image, 0 unknown.
+            state: of the track's previous frame; None starts anew.
+
+        Raises:
+            InputError: wrong shapes, landmarks that are not finite, or an unknown side.
+        """
+        landmarks_px = np.asarray(landmarks_px, np.float64)
+        landmarks_world = np.asarray(landmarks_world, np.float64)
+        _check(landmarks_px, landmarks_world, handedness)
+        if state is not None and state.handedness != handedness:
+            state = None
+        mirror = np.ones(3) if handedness == "right" else MIRROR
+        rays, look = straighten(landmarks_px, intrinsics)
+        target = self._target(rays * mirror[:2], landmarks_world * mirror, intrinsics, state)
+        pose = self._solve(target, landmarks_world * mirror, state)
+        return self._finish(pose, landmarks_px, landmarks_world, handedness, intrinsics, depth_m, state, look, mirror)
+
+    def _target(
+        self, rays: np.ndarray, world: np.ndarray, intrinsics: CameraIntrinsics, state: FitState | None
+    ) -> Target:
+        config = self.config
+        directions = world[PAIRS[:, 1]] - world[PAIRS[:, 0]]
+        directions = directions / np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-9)
+        rows, values = [self._angle_rows], [self._angle_values]
+        shape_rows = np.zeros((10, PARAMETER_COUNT))
+        if state is None:
+            sigma, mean = config.shape_sigma, np.zeros(10)
+        else:
+            sigma = max(config.shape_sigma / np.sqrt(1 + state.frames), config.shape_sigma_steady)
+            mean = state.pose.shape
+            steady = np.zeros((22, PARAMETER_COUNT))
+            steady[:, :22] = np.eye(22) / config.angle_drift_rad
+            rows.append(steady)
+            values.append(state.pose.angles / config.angle_drift_rad)
+        shape_rows[:, 22:32] = np.eye(10) / sigma
+        rows.append(shape_rows)
+        values.append(mean / sigma)
+        return Target(
+            rays,
+            config.ray_sigma_m * self._ray_scale,
+            directions,
+            np.full(len(PAIRS), config.direction_sigma_rad),
+            0.0 if intrinsics.guessed else 1.0,
+            np.concatenate(rows),
+            np.concatenate(values),
+        )
+
+    def _solve(self, target: Target, world: np.ndarray, state: FitState | None) -> Pose:
+        shape = np.zeros(10) if state is None else state.pose.shape
+        start = initial_pose(self.model, world, target.rays, shape, self.limits)
+        if state is not None:
+            start = self._better_start(start, state, target)
+        pose, _ = solve(
+            self.model,
+            start,
+            target,
+            self.limits,
+            iterations=self.config.iterations,
+            huber=self.config.huber,
+            tolerance=self.config.tolerance,
+        )
+        return pose
+
+    def _better_start(self, fresh: Pose, state: FitState, target: Target) -> Pose:
+        """The last frame's pose moved to the new rays, unless the closed form explains them better."""
+        last = state.pose
+        points = forward_kinematics(self.model.skeleton, last.angles[None], last.shape[None]).keypoints[0]
+        translation = spread_translation(points @ last.rotation.T, target.rays)
+        carried = Pose(last.angles, last.shape, last.rotation, translation)
+        costs = [float(np.abs(residuals(self.model, p, target, False)[0]).sum()) for p in (fresh, carried)]
+        return fresh if costs[0] < costs[1] else carried
+
+    def _finish(
+        self,
+        pose: Pose,
+        landmarks_px: np.ndarray,
+        landmarks_world: np.ndarray,
+        handedness: str,
+        intrinsics: CameraIntrinsics,
+        depth_m: np.ndarray | None,
+        state: FitState | None,
+        look: np.ndarray,
+        mirror: np.ndarray,
+    ) -> HandFit:
+        """From the right-hand problem back to the camera, at true size."""
+        rotation = look @ (pose.rotation * (mirror[:, None] * mirror))
+        unit_translation = look @ (pose.translation * mirror)
+        posed = self.model.pose(pose.angles[None], pose.shape[None], handedness)
+        turned = posed.vertices[0] @ rotation.T.astype(np.float32)
+        belief = state.belief if state is not None else SizeBelief()
+        placed = place(
+            turned + unit_translation.astype(np.float32), self.model.faces(handedness), intrinsics, depth_m, belief
+        )
+        translation = unit_translation * placed.scale + placed.offset
+        joints = posed.joints[0] @ rotation.T * placed.scale + translation
+        seen = project(joints, intrinsics)
+        return HandFit(
+            pose.angles,
+            pose.shape,
+            placed.scale,
+            make_transform(rotation, translation),
+            joints,
+            (turned * np.float32(placed.scale) + translation).astype(np.float32),
+            rotation @ posed.bone_rotations[0],
+            _like(landmarks_world @ look.T, joints),
+            placed.sigma_m,
+            placed.depth_used,
+            float(np.linalg.norm(seen - landmarks_px, axis=1).mean()),
+            FitState(pose, 1 if state is None else state.frames + 1, placed.belief, handedness),
+        )
+
+
+def straighten(pixels: np.ndarray, intrinsics: CameraIntrinsics) -> tuple[np.ndarray, np.ndarray]:
+    """Rays (N, 2) as x / z, y / z of a camera turned to look at the pixels' middle, and its rotation (3, 3).
+
+    Networks see a hand in the middle of a crop; their 3D landmarks are in the axes of that turned camera.
+    """
+    centre = np.array([intrinsics.cx, intrinsics.cy])
+    focal = np.array([intrinsics.fx, intrinsics.fy])
+    flat = (pixels - centre) / focal
+    middle = (flat.min(0) + flat.max(0)) / 2
+    z = np.array([middle[0], middle[1], 1.0])
+    z /= np.linalg.norm(z)
+    x = np.cross([0.0, 1.0, 0.0], z)
+    x /= np.linalg.norm(x)
+    look = np.stack([x, np.cross(z, x), z], 1)
+    turned = np.concatenate([flat, np.ones((len(flat), 1))], 1) @ look
+    return turned[:, :2] / turned[:, 2:], look
+
+
+def angle_prior(names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Rows (Q, 38) and values (Q,) of a weak prior: relaxed fingers, the last joint bending along with the middle one."""
+    loose = {
+        "thumb_cmc_flexion": (0.0, 0.4),
+        "thumb_cmc_abduction": (0.0, 0.4),
+        "thumb_cmc_rotation": (0.0, 0.25),
+        "thumb_mcp_flexion": (0.25, 0.4),
+        "thumb_mcp_abduction": (0.0, 0.15),
+        "thumb_ip_flexion": (0.3, 0.5),
+        "mcp_flexion": (0.4, 0.8),
+        "mcp_abduction": (0.0, 0.2),
+        "pip_flexion": (0.5, 0.9),
+    }
+    rows, values = [], []
+    for index, name in enumerate(names):
+        row = np.zeros(PARAMETER_COUNT)
+        joint = name if name.startswith("thumb") else name.split("_", 1)[1]
+        if joint == "dip_flexion":
+            mean, sigma = 0.0, 0.25
+            row[index - 1] = -0.55 / sigma
+        else:
+            mean, sigma = loose[joint]
+        row[index] = 1 / sigma
+        rows.append(row)
+        values.append(mean / sigma)
+    return np.array(rows), np.array(values)
+
+
+def _like(points: np.ndarray, joints: np.ndarray) -> np.ndarray:
+    """Points (21, 3) moved and scaled, not turned, onto the joints (21, 3)."""
+    centred, goal = points - points.mean(0), joints - joints.mean(0)
+    factor = np.sqrt((goal**2).sum() / max((centred**2).sum(), 1e-12))
+    return centred * factor + joints.mean(0)
+
+
+def _check(landmarks_px: np.ndarray, landmarks_world: np.ndarray, handedness: str) -> None:
+    if handedness not in HAND_SIDES:
+        raise unknown_name("hand side", str(handedness), HAND_SIDES)
+    if landmarks_px.shape != (21, 2) or landmarks_world.shape != (21, 3):
+        raise InputError(
+            f"hand landmarks {landmarks_px.shape} px and {landmarks_world.shape} m: give (21, 2) and (21, 3)"
+        )
+    if not (np.isfinite(landmarks_px).all() and np.isfinite(landmarks_world).all()):
+        raise InputError("hand landmarks hold values that are not finite: drop this hand before fitting")
