@@ -71,6 +71,8 @@ def make_config(config_class: type[Config], values: Mapping[str, Any] | None = N
 
 
 def _checked(info: SettingInfo, value: Any, prefix: str) -> Any:
+    if value is None and info.default is None:
+        return None
     if info.type is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if info.type in (bool, int, float, str) and type(value) is not info.type:
@@ -115,7 +117,10 @@ def load_parameters(*paths: Path | str) -> dict[str, dict[str, Any]]:
         for node, body in content.items():
             if not isinstance(body, dict) or set(body) != {"ros__parameters"}:
                 raise InputError(f"parameter file {path}: '{node}' needs the one key 'ros__parameters'")
-            merged.setdefault(str(node).lstrip("/") or node, {}).update(body["ros__parameters"] or {})
+            values = body["ros__parameters"] or {}
+            if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
+                raise InputError(f"parameter file {path}: 'ros__parameters' of '{node}' needs lines 'name: value'")
+            merged.setdefault(str(node).lstrip("/") or node, {}).update(values)
     return merged
 
 

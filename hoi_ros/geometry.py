@@ -45,7 +45,8 @@ def se3_exp(twists: np.ndarray) -> np.ndarray:
     angle = np.sqrt(angle2)
     small = angle < 1e-3
     safe = np.where(small, 1, angle)
-    b = np.where(small, 0.5 - angle2 / 24, (1 - np.cos(safe)) / safe**2)
+    # (1 - cos a) / a^2 by the half angle: the difference itself loses half of float32's digits at small angles.
+    b = np.where(small, 0.5 - angle2 / 24, 2 * (np.sin(safe / 2) / safe) ** 2)
     c = np.where(small, 1 / 6 - angle2 / 120, (safe - np.sin(safe)) / safe**3)
     k = skew(phi)
     left_jacobian = np.eye(3, dtype=twists.dtype) + b * k + c * (k @ k)
