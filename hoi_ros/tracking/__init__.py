@@ -1,0 +1,6 @@
+"""Frames and hands in, poses of the held object out."""
+
+from hoi_ros.tracking.config import TrackerConfig
+from hoi_ros.tracking.tracker import ObjectTracker
+
+__all__ = ["ObjectTracker", "TrackerConfig"]

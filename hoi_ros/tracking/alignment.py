@@ -1,0 +1,312 @@
+"""Dense alignment of a reference surface with a frame: geometry and colour, robust Gauss-Newton on SE(3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from hoi_ros.datatypes import CameraIntrinsics
+from hoi_ros.geometry import invert_transform, se3_exp, se3_log
+from hoi_ros.tracking.config import TrackerConfig
+from hoi_ros.tracking.patch import Patch, depth_noise_m
+
+FEATURE_SCALES_M = (0.012, 0.005, 0.0018)
+"""Blur of the colour features on the surface, coarse to fine, metres."""
+GATES_M = (0.03, 0.015, 0.009)
+"""Largest distance of a match at each level, metres, beside three times the sensor's noise."""
+BLOCKED, UNKNOWN, FREE = 2, 0, 1
+MISSING_COST = 9.0
+PRIOR_SIGMA_M, PRIOR_SIGMA_RAD = 0.02, 0.1
+POINT_WEIGHT = 0.1  # Neighbouring pixels err together: ten of them count as one measurement.
+
+
+@dataclass(frozen=True)
+class ReferenceCloud:
+    """Surface points that know their normals and colour features."""
+
+    points: np.ndarray
+    """(N, 3) float32 metres, object frame."""
+    normals: np.ndarray
+    """(N, 3) float32 unit, object frame."""
+    features: np.ndarray
+    """(N, 3) float32 grey levels, coarse to fine; NaN where unknown."""
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def thinned(self, count: int) -> ReferenceCloud:
+        """At most `count` points, evenly over the order of the rows."""
+        if len(self) <= count:
+            return self
+        rows = np.linspace(0, len(self) - 1, count).astype(np.int64)
+        return ReferenceCloud(self.points[rows], self.normals[rows], self.features[rows])
+
+    @staticmethod
+    def joined(clouds: Sequence[ReferenceCloud]) -> ReferenceCloud:
+        """All rows of several clouds in the same frame."""
+        return ReferenceCloud(
+            np.concatenate([c.points for c in clouds]),
+            np.concatenate([c.normals for c in clouds]),
+            np.concatenate([c.features for c in clouds]),
+        )
+
+
+@dataclass(frozen=True)
+class AlignmentTarget:
+    """What a frame offers to align with, on one pixel grid."""
+
+    intrinsics: CameraIntrinsics
+    points: np.ndarray
+    """(h, w, 3) float32 metres, optical frame."""
+    normals: np.ndarray
+    """(h, w, 3) float32."""
+    status: np.ndarray
+    """(h, w) uint8: UNKNOWN without depth, FREE to be matched, BLOCKED by a hand."""
+    features: tuple[np.ndarray, ...]
+    """Three of (h, w, 4) float32: grey level, its x and y derivative, and 1 where it is trustworthy."""
+
+
+@dataclass(frozen=True)
+class AlignmentResult:
+    """Where the reference lies in the frame, and how sure that is."""
+
+    T_camera_object: np.ndarray
+    """(4, 4)."""
+    converged: bool
+    """False when the last step was still large or too little was matched to fix a pose."""
+    inlier_fraction: float
+    """Share of the points not hidden that fit in shape and colour, 0 to 1."""
+    matched: int
+    """Number of those points."""
+    residual_m: float
+    """Median point-to-plane distance of the matched points; NaN when none."""
+    cost: float
+    """Mean robust cost a point, 0 to MISSING_COST; comparable between starts."""
+    information: np.ndarray
+    """(6, 6) of the twist (translation, rotation about the cloud's centre) in the camera's axes."""
+
+
+def feature_images(patch: Patch, mask: np.ndarray, depth_m: float) -> tuple[np.ndarray, ...]:
+    """Colour features of the masked part of a patch at three scales of the surface.
+
+    Grey levels are blurred inside the mask alone, and lose their mean over a wide surround, so that
+    shading which changes as the object turns weighs little.
+
+    Args:
+        patch: crop of the frame.
+        mask: (h, w) bool pixels that may be object.
+        depth_m: typical distance of the object; fixes the blur in pixels.
+
+    Returns:
+        For each of FEATURE_SCALES_M (h, w, 4) float32: grey level, d/dx, d/dy, trust (0 or 1).
+    """
+    gray = cv2.cvtColor(patch.color, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    weight = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(np.float32)
+    pixel_m = patch.pixel_size_m(depth_m)
+    wide = _masked_blur(gray, weight, 2.5 * FEATURE_SCALES_M[0] / pixel_m)
+    flat = (gray - wide) * weight
+    out = []
+    for scale in FEATURE_SCALES_M:
+        sigma = max(0.6, scale / pixel_m)
+        blurred, support = _masked_blur(flat, weight, sigma, with_support=True)
+        trust = ((support > 0.5) & (weight > 0)).astype(np.float32)
+        dx = cv2.Sobel(blurred, cv2.CV_32F, 1, 0, ksize=3, scale=0.125)
+        dy = cv2.Sobel(blurred, cv2.CV_32F, 0, 1, ksize=3, scale=0.125)
+        out.append(cv2.merge([blurred, dx, dy, trust]))
+    return tuple(out)
+
+
+def _masked_blur(image: np.ndarray, weight: np.ndarray, sigma: float, with_support: bool = False):
+    """Gaussian mean over the weighted pixels only; thinned first where the blur is wide."""
+    height, width = image.shape
+    factor = max(1, int(sigma / 2))
+    stack = cv2.merge([image * weight, weight])
+    if factor > 1:
+        stack = cv2.resize(stack, (-(-width // factor), -(-height // factor)), interpolation=cv2.INTER_AREA)
+    stack = cv2.GaussianBlur(stack, (0, 0), sigma / factor, borderType=cv2.BORDER_CONSTANT)
+    if factor > 1:
+        stack = cv2.resize(stack, (width, height), interpolation=cv2.INTER_LINEAR)
+    mean = stack[..., 0] / np.maximum(stack[..., 1], 1e-3)
+    return (mean, stack[..., 1]) if with_support else mean
+
+
+def alignment_target(patch: Patch, free_mask: np.ndarray, blocked_mask: np.ndarray, depth_m: float) -> AlignmentTarget:
+    """Prepare a patch for `align`.
+
+    Args:
+        patch: crop of the frame.
+        free_mask: (h, w) bool pixels whose colour may belong to the object.
+        blocked_mask: (h, w) bool pixels of hands, behind which the object may hide.
+        depth_m: typical distance of the object.
+    """
+    status = (patch.depth_m > 0).astype(np.uint8)
+    status[blocked_mask] = BLOCKED
+    features = feature_images(patch, free_mask & (status == FREE), depth_m)
+    return AlignmentTarget(patch.intrinsics, patch.points, patch.normals, status, features)
+
+
+@dataclass
+class _Match:
+    """One linearisation: masks over the points, residuals and Jacobians of the matched ones."""
+
+    matched: np.ndarray
+    fits: np.ndarray
+    hidden: np.ndarray
+    r_depth: np.ndarray
+    r_color: np.ndarray
+    cost: float
+    hessian: np.ndarray
+    gradient: np.ndarray
+
+
+def align(
+    reference: ReferenceCloud, target: AlignmentTarget, starts: Sequence[np.ndarray], config: TrackerConfig
+) -> AlignmentResult | None:
+    """Move a reference surface onto a frame: point-to-plane distance and grey level, coarse to fine.
+
+    Every start is tried at the coarse level with few points; the cheapest goes on. Directions that neither
+    shape nor colour fixes stay where that start put them. Sources: Chen and Medioni 1992 (point to plane),
+    Park, Zhou and Koltun 2017 (colour), projective association as in KinectFusion 2011.
+
+    Args:
+        reference: N points in the object frame.
+        target: the frame, from `alignment_target`.
+        starts: guesses of T_camera_object, (4, 4) each; the earliest wins ties.
+        config: points, iterations, weights.
+
+    Returns:
+        The pose of the best start, or None without a start or with fewer than 20 points.
+    """
+    if len(reference) < 20 or not starts:
+        return None
+    few = reference.thinned(max(200, config.align_points // 4))
+    coarse = [_descend(few, target, start, 0, config) for start in starts]
+    best = int(np.argmin([round(match.cost, 3) for _, match, _ in coarse]))
+    pose = coarse[best][0]
+    for level in (1, 2):
+        count = config.align_points // (2 if level == 1 else 1)
+        pose, match, step = _descend(reference.thinned(count), target, pose, level, config)
+    visible = int((~match.hidden).sum())
+    matched = int(match.fits.sum())
+    shape = np.abs(match.r_depth[match.matched])
+    return AlignmentResult(
+        pose,
+        converged=bool(step < 0.003 and matched >= 30),
+        inlier_fraction=matched / max(visible, 1),
+        matched=matched,
+        residual_m=float(np.median(shape)) if len(shape) else float("nan"),
+        cost=match.cost,
+        information=match.hessian,
+    )
+
+
+def coarse_align(
+    reference: ReferenceCloud, target: AlignmentTarget, start: np.ndarray, config: TrackerConfig
+) -> tuple[np.ndarray, float]:
+    """Align few points at the coarse level only: the pose (4, 4) and its mean robust cost a point."""
+    few = reference.thinned(max(200, config.align_points // 4))
+    pose, match, _ = _descend(few, target, start, 0, config)
+    return pose, match.cost
+
+
+def _descend(reference: ReferenceCloud, target: AlignmentTarget, start: np.ndarray, level: int, config: TrackerConfig):
+    """Gauss-Newton at one level: pose, its match, and the size of the last step (metres + 0.1 rad)."""
+    pose = np.asarray(start, np.float64)
+    prior = np.diag([PRIOR_SIGMA_M**-2] * 3 + [PRIOR_SIGMA_RAD**-2] * 3)
+    step = float("inf")
+    for _ in range(config.max_iterations):
+        match, center = _linearise(reference, target, pose, level, config)
+        hessian = match.hessian + prior
+        gradient = match.gradient + prior @ _twist_from(start, pose, center)
+        delta = -np.linalg.solve(hessian, gradient)
+        size = np.abs(delta[:3]).max() + 0.1 * np.abs(delta[3:]).max()
+        delta *= min(1.0, 0.03 / max(size, 1e-9))
+        pose = _moved(pose, delta, center)
+        step = float(size)
+        if step < 5e-5:
+            break
+    match, _ = _linearise(reference, target, pose, level, config)
+    return pose, match, step
+
+
+def _moved(pose: np.ndarray, delta: np.ndarray, center: np.ndarray) -> np.ndarray:
+    """Apply a twist about a centre in camera axes to a pose."""
+    motion = se3_exp(np.concatenate([np.zeros(3), delta[3:]]))
+    motion[:3, 3] = delta[:3] + center - motion[:3, :3] @ center
+    return motion @ pose
+
+
+def _twist_from(start: np.ndarray, pose: np.ndarray, center: np.ndarray) -> np.ndarray:
+    """Twist about a centre in camera axes that led from one pose to another."""
+    motion = pose @ invert_transform(start)
+    rotation = se3_log(motion)[3:]
+    return np.concatenate([motion[:3, :3] @ center + motion[:3, 3] - center, rotation])
+
+
+def _linearise(
+    reference: ReferenceCloud, target: AlignmentTarget, pose: np.ndarray, level: int, config: TrackerConfig
+) -> tuple[_Match, np.ndarray]:
+    """Associate by projection and build the weighted normal equations at a pose."""
+    k = target.intrinsics
+    rotation = pose[:3, :3].astype(np.float32)
+    p = reference.points @ rotation.T + pose[:3, 3].astype(np.float32)
+    n = reference.normals @ rotation.T
+    z = np.maximum(p[:, 2], np.float32(0.05))
+    u, v = k.fx * p[:, 0] / z + np.float32(k.cx), k.fy * p[:, 1] / z + np.float32(k.cy)
+    height, width = target.status.shape
+    inside = (p[:, 2] > 0.05) & (u >= 1) & (v >= 1) & (u < width - 2) & (v < height - 2)
+    iu, iv = np.where(inside, u + 0.5, 0).astype(np.int32), np.where(inside, v + 0.5, 0).astype(np.int32)
+    flat = iv * width + iu
+    status = np.where(inside, target.status.reshape(-1)[flat], UNKNOWN)
+    q, m = target.points.reshape(-1, 3)[flat], target.normals.reshape(-1, 3)[flat]
+    gap = q - p
+    sigma = depth_noise_m(z)
+    gate = GATES_M[level] + 3 * sigma
+    near = np.einsum("nk,nk->n", gap, gap) < gate * gate
+    facing = (n * p).sum(1) < 0
+    turned = (n * m).sum(1) > (0.5, 0.6, 0.7)[level]
+    matched = (status == FREE) & near & turned & facing
+    hidden = (status != FREE) | (gap[:, 2] < -gate) | ~facing
+    r_depth = np.einsum("nk,nk->n", n, gap)
+
+    sampled = cv2.remap(target.features[level], u[:, None], v[:, None], cv2.INTER_LINEAR)[:, 0]
+    model_gray = reference.features[:, level]
+    colored = matched & (sampled[:, 3] > 0.99) & np.isfinite(model_gray)
+    r_color = np.where(colored, sampled[:, 0] - model_gray, 0)
+
+    s_depth = sigma * (3, 2, 1)[level] + np.float32(0.001)
+    e_depth = (r_depth / s_depth) ** 2
+    e_color = (r_color / config.color_sigma) ** 2
+    cost = np.full(len(p), MISSING_COST, np.float32)
+    cost[hidden] = MISSING_COST / 2  # Hiding is no way to be right.
+    robust = np.minimum(e_depth, 5) + np.minimum(config.color_weight * e_color, 4)
+    cost[matched] = robust[matched]
+    fits = matched & (e_depth < 9) & (e_color < 12)
+
+    points, normals = p[matched].astype(np.float64), n[matched].astype(np.float64)
+    center = points.mean(0) if len(points) else pose[:3, 3]
+    w_depth = POINT_WEIGHT / (s_depth**2 * np.maximum(1, np.sqrt(e_depth) / 1.5))
+    j_depth = -np.hstack([normals, np.cross(points - center, normals)])
+    hessian, gradient = _normal_equations(j_depth, r_depth[matched], w_depth[matched])
+    if config.color_weight > 0 and colored.any():
+        points, zc = p[colored].astype(np.float64), z[colored]
+        gx, gy = sampled[colored, 1] * k.fx / zc, sampled[colored, 2] * k.fy / zc
+        slope = np.stack([gx, gy, -(gx * points[:, 0] + gy * points[:, 1]) / zc], 1).astype(np.float64)
+        j_color = np.hstack([slope, np.cross(points - center, slope)])
+        w_color = config.color_weight * POINT_WEIGHT / config.color_sigma**2
+        w_color = w_color / np.maximum(1, np.sqrt(e_color[colored]) / 1.5)
+        hessian_color, gradient_color = _normal_equations(j_color, r_color[colored], w_color)
+        hessian, gradient = hessian + hessian_color, gradient + gradient_color
+    match = _Match(matched, fits, hidden, r_depth, r_color, float(cost.mean()), hessian, gradient)
+    return match, np.asarray(center, np.float64)
+
+
+def _normal_equations(
+    jacobian: np.ndarray, residual: np.ndarray, weight: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """J^T W J (6, 6) and J^T W r (6,)."""
+    weighted = jacobian * weight[:, None].astype(np.float64)
+    return weighted.T @ jacobian, weighted.T @ residual.astype(np.float64)

@@ -1,0 +1,271 @@
+"""Which pixels are hand, and which belong to what is held."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import cv2
+import numpy as np
+
+from hoi_ros.datatypes import HandEstimate
+from hoi_ros.geometry import invert_transform, transform_points
+from hoi_ros.tracking.config import TrackerConfig
+from hoi_ros.tracking.patch import Patch
+
+FOREARM_RADIUS_M, FOREARM_SLOPE, FOREARM_LENGTH_M = 0.045, 0.45, 0.4
+FINGER_JOINTS = [3, 4, 6, 7, 8, 10, 11, 12, 14, 15, 16, 18, 19, 20]
+SAMPLES = np.array(
+    [[1, 0, 0], [0.5, 0.5, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.34, 0.33, 0.33], [0.66, 0.17, 0.17]], np.float32
+)
+"""Barycentric coordinates of the points splatted for each triangle."""
+
+
+class SkinModel:
+    """Colour of this person's hands against everything else, learnt while running.
+
+    Histograms over chroma (Cr, Cb) and coarse brightness; old frames fade.
+    """
+
+    def __init__(self) -> None:
+        self._skin = np.zeros(16 * 16 * 4, np.float32)
+        self._other = np.zeros(16 * 16 * 4, np.float32)
+
+    def probability(self, color: np.ndarray) -> np.ndarray:
+        """(h, w) float32 in 0 to 1 that a pixel of (h, w, 3) uint8 RGB is skin; 0.5 where nothing is known."""
+        total = self._skin + self._other
+        known = total / (total + 2e-3)
+        share = (self._skin + 1e-6) / (total + 2e-6)
+        return (0.5 + known * (share - 0.5)).astype(np.float32)[_color_bins(color)]
+
+    @property
+    def learnt(self) -> bool:
+        """True once both sides have been seen."""
+        return bool(self._skin.sum() > 0 and self._other.sum() > 0)
+
+    def learn(self, color: np.ndarray, skin_mask: np.ndarray, other_mask: np.ndarray) -> None:
+        """Update from (h, w, 3) uint8 RGB and the pixels that surely are, and are not, skin."""
+        bins = _color_bins(color)
+        for histogram, mask in ((self._skin, skin_mask), (self._other, other_mask)):
+            if mask.sum() < 50:
+                continue
+            counts = np.bincount(bins[mask], minlength=histogram.size).astype(np.float32)
+            counts = cv2.GaussianBlur(counts.reshape(16, 64), (0, 0), 0.6).reshape(-1) / counts.sum()
+            histogram += (1.0 if histogram.sum() == 0 else 0.1) * (counts - histogram)
+
+
+def _color_bins(color: np.ndarray) -> np.ndarray:
+    """Histogram bin of each pixel: 16 steps of the used chroma range each way, 4 of brightness."""
+    luma, cr, cb = cv2.split(cv2.cvtColor(color, cv2.COLOR_RGB2YCrCb))
+    cr_bin = np.clip((cr.astype(np.int32) - 64) >> 3, 0, 15)
+    cb_bin = np.clip((cb.astype(np.int32) - 64) >> 3, 0, 15)
+    return (cr_bin * 16 + cb_bin) * 4 + (luma >> 6)
+
+
+def hand_depth(hands: Sequence[HandEstimate], faces: Mapping[str, np.ndarray] | None, patch: Patch) -> np.ndarray:
+    """Depth (h, w) float32 of the fitted hand meshes in a patch, inf where no hand is.
+
+    Args:
+        hands: fitted hands, vertices in the optical frame.
+        faces: (F, 3) triangles by side; without them the vertices alone are drawn.
+        patch: crop of the frame.
+    """
+    height, width = patch.shape
+    k = patch.intrinsics
+    half_h, half_w = (height + 1) // 2, (width + 1) // 2
+    depth = np.full(half_h * half_w, 1e3, np.float32)
+    for hand in hands:
+        vertices = hand.vertices_camera.astype(np.float32)
+        vertices = vertices[np.isfinite(vertices).all(1)]
+        triangles = None if faces is None else faces.get(hand.handedness)
+        if triangles is not None and len(vertices) and triangles.max() < len(vertices):
+            vertices = np.einsum("sk,fkc->sfc", SAMPLES, vertices[triangles]).reshape(-1, 3)
+        vertices = vertices[vertices[:, 2] > 0.05]
+        u = np.rint((k.fx * vertices[:, 0] / vertices[:, 2] + k.cx) / 2).astype(np.int64)
+        v = np.rint((k.fy * vertices[:, 1] / vertices[:, 2] + k.cy) / 2).astype(np.int64)
+        inside = (u >= 0) & (v >= 0) & (u < half_w) & (v < half_h)
+        np.minimum.at(depth, v[inside] * half_w + u[inside], vertices[inside, 2])
+    image = depth.reshape(half_h, half_w)
+    closed = cv2.morphologyEx(-image, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)) * -1
+    image = cv2.resize(np.minimum(image, closed), (2 * half_w, 2 * half_h), interpolation=cv2.INTER_NEAREST)
+    image = image[:height, :width]
+    return np.where(image < 1e2, image, np.float32(np.inf))
+
+
+def forearm_mask(hands: Sequence[HandEstimate], patch: Patch) -> np.ndarray:
+    """(h, w) bool: pixels in the cone that leaves each wrist away from the fingers."""
+    out = np.zeros(patch.shape, bool)
+    for hand in hands:
+        T_wrist_camera = invert_transform(hand.T_camera_wrist).astype(np.float32)
+        if not np.isfinite(T_wrist_camera).all():
+            continue
+        local = transform_points(T_wrist_camera, patch.points.reshape(-1, 3)).reshape(patch.points.shape)
+        behind = -local[..., 1]
+        radius = np.hypot(local[..., 0], local[..., 2])
+        limit = FOREARM_RADIUS_M + FOREARM_SLOPE * np.maximum(behind - 0.02, 0)
+        out |= (behind > 0.005) & (behind < FOREARM_LENGTH_M) & (radius < limit)
+    return out & (patch.depth_m > 0)
+
+
+def segment_hands(
+    hands: Sequence[HandEstimate],
+    faces: Mapping[str, np.ndarray] | None,
+    patch: Patch,
+    skin: SkinModel,
+    model_depth_m: np.ndarray | None,
+    config: TrackerConfig,
+) -> np.ndarray:
+    """Pixels of hands and forearms, tolerant of a mesh a centimetre or two off; teaches `skin`.
+
+    Args:
+        hands: fitted hands.
+        faces: triangles by side.
+        patch: crop of the frame.
+        skin: colour model, updated.
+        model_depth_m: (h, w) rendering of the object at the predicted pose, inf elsewhere; None without a model.
+        config: margins.
+
+    Returns:
+        (h, w) bool.
+    """
+    if not hands:
+        return np.zeros(patch.shape, bool)
+    mesh = hand_depth(hands, faces, patch)
+    silhouette = np.isfinite(mesh)
+    typical = float(np.median(mesh[silhouette])) if silhouette.any() else 1.0
+    pixel_m = patch.pixel_size_m(typical)
+    valid = patch.depth_m > 0
+    wide = _min_filter(mesh, 0.02 / pixel_m)
+    close = np.isfinite(wide) & (np.abs(patch.depth_m - wide) < 0.035) & valid
+    snug = _min_filter(mesh, config.hand_margin_m / pixel_m)
+    inside = np.isfinite(snug) & (patch.depth_m - snug < 0.018) & (patch.depth_m - snug > -0.025)
+    claimed = np.zeros(patch.shape, bool)
+    if model_depth_m is not None:
+        claimed = valid & (np.abs(patch.depth_m - model_depth_m) < 0.006)
+    arm = forearm_mask(hands, patch) & ~claimed
+    probability = cv2.blur(skin.probability(patch.color), (3, 3))
+    core = silhouette & (np.abs(patch.depth_m - mesh) < 0.012) & ~claimed
+    eroded = cv2.erode(core.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    elsewhere = valid & ~arm & ~_dilate(np.isfinite(wide), 0.02 / pixel_m)
+    skin.learn(patch.color, eroded, elsewhere | (claimed & ~core))
+    if skin.learnt:
+        hand = (inside & (probability > 0.25)) | (close & (probability > 0.6))
+        hand |= _grown(core & (probability > 0.4), (probability > 0.7) & valid & ~claimed, patch)
+        hand &= ~(claimed & (probability < 0.5))
+    else:
+        hand = inside & ~claimed
+    hand |= arm
+    return cv2.morphologyEx(hand.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)) > 0
+
+
+def _grown(seed: np.ndarray, allowed: np.ndarray, patch: Patch) -> np.ndarray:
+    """Connected parts of `allowed`, cut at depth jumps, that the seed covers noticeably."""
+    count, labels = cv2.connectedComponents((allowed & ~patch.edge_mask).astype(np.uint8), connectivity=4)
+    hits = np.bincount(labels[seed], minlength=count)
+    keep = hits >= 40
+    keep[0] = False
+    return keep[labels]
+
+
+def grasp_components(
+    hands: Sequence[HandEstimate], candidates: np.ndarray, patch: Patch, config: TrackerConfig
+) -> np.ndarray:
+    """Connected parts of the candidates that touch the fingers or the palm.
+
+    Args:
+        hands: fitted hands.
+        candidates: (h, w) bool pixels that are neither hand nor background.
+        patch: crop of the frame.
+        config: contact distance, smallest object.
+
+    Returns:
+        (h, w) bool, empty when nothing is held.
+    """
+    allowed = (candidates & ~patch.edge_mask).astype(np.uint8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(allowed, connectivity=4)
+    out = np.zeros(patch.shape, bool)
+    if count < 2 or not hands:
+        return out
+    zones = np.concatenate([_grasp_zone(hand) for hand in hands]).astype(np.float32)
+    rows, columns = np.nonzero(allowed[::2, ::2])
+    points = patch.points[::2, ::2][rows, columns]
+    nearest = np.full(len(points), np.inf, np.float32)
+    for zone in zones:
+        nearest = np.minimum(nearest, ((points - zone) ** 2).sum(1))
+    part = labels[::2, ::2][rows, columns]
+    touching = np.bincount(part[nearest < config.contact_m**2], minlength=count)
+    reachable = np.bincount(part[nearest < config.hand_reach_m**2], minlength=count)
+    total = np.maximum(np.bincount(part, minlength=count), 1)
+    small = config.min_object_px / 4 / patch.stride**2 / 4
+    keep = (touching >= 15) & (reachable > 0.6 * total) & (total > small)
+    keep[0] = False
+    return _regained(keep[labels], candidates)
+
+
+def _grasp_zone(hand: HandEstimate) -> np.ndarray:
+    """Points (K, 3) that a held object is near: finger joints and a point before the palm."""
+    joints = hand.joints_camera
+    palm = joints[[0, 5, 9, 13, 17]].mean(0)
+    tips = joints[[4, 8, 12]].mean(0)
+    return np.concatenate([joints[FINGER_JOINTS], [palm + 0.35 * (tips - palm), 0.5 * (palm + tips)]])
+
+
+def object_mask(
+    model_depth_m: np.ndarray,
+    candidates: np.ndarray,
+    hand_mask: np.ndarray,
+    patch: Patch,
+    growth_m: float,
+) -> np.ndarray:
+    """Pixels that the model explains, and those that continue them in depth.
+
+    Args:
+        model_depth_m: (h, w) rendering at the frame's pose, inf elsewhere.
+        candidates: (h, w) bool pixels that are neither hand nor background.
+        hand_mask: (h, w) bool.
+        patch: crop of the frame.
+        growth_m: how far the mask may grow beyond the model in one frame; 0 not at all.
+
+    Returns:
+        (h, w) bool.
+    """
+    tolerance = 0.006 + 0.002 * patch.depth_m
+    explained = (patch.depth_m > 0) & (np.abs(patch.depth_m - model_depth_m) < tolerance) & ~hand_mask
+    if growth_m <= 0 or not explained.any():
+        return explained
+    typical = float(np.median(patch.depth_m[explained]))
+    reach = _dilate(explained, growth_m / patch.pixel_size_m(typical))
+    allowed = explained | (candidates & reach & ~patch.edge_mask)
+    count, labels = cv2.connectedComponents(allowed.astype(np.uint8), connectivity=4)
+    hits = np.bincount(labels[explained], minlength=count)
+    keep = hits >= 20
+    keep[0] = False
+    return _regained(keep[labels] | explained, candidates)
+
+
+def connected_parts(candidates: np.ndarray, patch: Patch, min_px: int, most: int = 4) -> list[np.ndarray]:
+    """The largest parts (h, w) bool of the candidates, cut at depth jumps, largest first."""
+    allowed = (candidates & ~patch.edge_mask).astype(np.uint8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(allowed, connectivity=4)
+    order = [i for i in np.argsort(-stats[:, cv2.CC_STAT_AREA], kind="stable") if i > 0]
+    return [labels == i for i in order[:most] if stats[i, cv2.CC_STAT_AREA] >= min_px]
+
+
+def _regained(mask: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """Give a mask back the edge pixels that the cut at depth jumps cost it."""
+    return mask | (_dilate(mask, 1.5) & candidates)
+
+
+def _min_filter(depth: np.ndarray, radius_px: float) -> np.ndarray:
+    """Least depth within a radius; spreads a silhouette outwards."""
+    finite = np.where(np.isfinite(depth), depth, np.float32(1e3))
+    out = cv2.erode(finite, _disk(radius_px))
+    return np.where(out < 1e2, out, np.float32(np.inf))
+
+
+def _dilate(mask: np.ndarray, radius_px: float) -> np.ndarray:
+    return cv2.dilate(mask.astype(np.uint8), _disk(radius_px)) > 0
+
+
+def _disk(radius_px: float) -> np.ndarray:
+    size = 2 * max(1, int(round(radius_px))) + 1
+    return cv2.getStructuringElement(cv2.MORPH_RECT if size > 9 else cv2.MORPH_ELLIPSE, (size, size))
