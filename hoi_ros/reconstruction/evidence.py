@@ -19,8 +19,8 @@ class PixelEvidence:
     """A rectangle of pixels, one row each, on the device that fuses them."""
 
     rows: torch.Tensor
-    """(P, 8) float32: depth m (0 says nothing), surface weight, normal-to-axis factor, pixels to the nearest edge,
-    gap in metres beyond which the space in front is free, R, G, B."""
+    """(P, 7) float32: depth m (0 says nothing), surface weight, pixels to the nearest edge, gap in metres beyond which
+    the space in front is free, R, G, B."""
     depth: torch.Tensor
     """(P,) float32: column 0 of rows, contiguous."""
     surface_points_camera: np.ndarray
@@ -93,20 +93,18 @@ def gather_evidence(
     surface = object_mask[cut] & open_mask
     free = open_mask & ~object_mask[cut]
     to_edge = np.where(surface, _distance_to_edge(surface), _distance_to_edge(free))
-    factor, cosine = _slant(depth, surface, intrinsics, (x0, y0))
-    weight = surface * np.minimum(to_edge / model.edge_px, 1) * cosine
+    weight = surface * np.minimum(to_edge / model.edge_px, 1) * _viewing_cosine(depth, surface, intrinsics, (x0, y0))
     weight *= 1 / (1 + (model.noise_per_m2 * depth * depth / 0.0015) ** 2)
 
-    rows = np.empty((*depth.shape, 8), np.float32)
+    rows = np.empty((*depth.shape, 7), np.float32)
     rows[..., 0] = np.where(open_mask, depth, 0)
     rows[..., 1] = weight
-    rows[..., 2] = factor
-    rows[..., 3] = to_edge
-    rows[..., 4] = model.free_margin_m + 3 * model.noise_per_m2 * depth * depth
-    rows[..., 5:] = color[cut]
+    rows[..., 2] = to_edge
+    rows[..., 3] = model.free_margin_m + 3 * model.noise_per_m2 * depth * depth
+    rows[..., 4:] = color[cut]
     points = pointmap_from_depth(depth[::3, ::3], _every_third(intrinsics, x0, y0))[surface[::3, ::3]]
     return PixelEvidence(
-        rows=torch.from_numpy(rows.reshape(-1, 8)).to(device),
+        rows=torch.from_numpy(rows.reshape(-1, 7)).to(device),
         depth=torch.from_numpy(rows[..., 0].reshape(-1)).to(device),
         surface_points_camera=points,
         origin_px=(x0, y0),
@@ -131,12 +129,12 @@ def _distance_to_edge(mask: np.ndarray) -> np.ndarray:
     return cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3)
 
 
-def _slant(
+def _viewing_cosine(
     depth: np.ndarray, surface: np.ndarray, intrinsics: CameraIntrinsics, origin_px: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Factor from an offset along the optical axis to one along the surface normal, and the cosine to the ray.
+) -> np.ndarray:
+    """Cosine (h, w) between each pixel's ray and the surface normal.
 
-    With N = (fx z_u, fy z_v, z + (u - cx) z_u + (v - cy) z_v) normal to the surface z(u, v), factor = z / |N|.
+    N = (fx z_u, fy z_v, z + (u - cx) z_u + (v - cy) z_v) is normal to the surface z(u, v), and N . ray = z.
     """
     share = cv2.blur(surface.astype(np.float32), (5, 5))
     smooth = cv2.blur(depth * surface, (5, 5)) / np.maximum(share, 1e-6)
@@ -148,9 +146,8 @@ def _slant(
     y = (np.arange(depth.shape[0]) + (origin_px[1] - intrinsics.cy)).astype(np.float32)[:, None]
     normal_z = depth + x * du + y * dv
     length = np.sqrt((intrinsics.fx * du) ** 2 + (intrinsics.fy * dv) ** 2 + normal_z**2)
-    factor = np.clip(depth / np.maximum(length, 1e-6), 0.2, None)
     ray = np.sqrt(1 + (x / intrinsics.fx) ** 2 + (y / intrinsics.fy) ** 2)
-    return factor, np.clip(factor / ray, 0, 1)
+    return np.clip(depth / np.maximum(length * ray, 1e-6), 0.2, 1)
 
 
 def _every_third(intrinsics: CameraIntrinsics, x0: int, y0: int) -> CameraIntrinsics:

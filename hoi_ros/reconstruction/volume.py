@@ -185,19 +185,16 @@ class SparseVolume:
     ) -> int:
         """Move the running means of voxels `index` towards what their pixels say."""
         gap = rows[:, 0] - z
-        distance = gap * rows[:, 2] / self.truncation_m
+        distance = gap / self.truncation_m
         # Behind the surface the weight falls to nothing, so that one side of a thin wall does not erase the other.
         surface = rows[:, 1] * (1 + distance.clamp(max=0)).clamp(min=0) ** 2 * (distance < 1)
-        lateral = (rows[:, 3] - 1).clamp(min=0)
-        bound = (lateral * z * (1 / (evidence.intrinsics.fx * self.truncation_m))).clamp(max=1)
-        free = evidence.free_weight * bound * ((gap > rows[:, 4]) & ((distance >= 1) | (rows[:, 1] == 0)))
+        # Free pixels near an edge say less: what they see past may be the surface, a fraction of a pixel off.
+        beside = (rows[:, 2] - 1).clamp(min=0) * z * (1 / (evidence.intrinsics.fx * self.truncation_m))
+        free = evidence.free_weight * beside.clamp(max=1) * (gap > rows[:, 3]) * ((distance >= 1) | (rows[:, 1] == 0))
         on_surface = surface > 0
 
         old, weight = self._tsdf.view(-1)[index], self._weight.view(-1)[index]
-        known = weight > 0
-        # A free pixel bounds the distance from below: at least as far as the nearest pixel that is not free.
-        freed = torch.where(known, torch.maximum(old, bound), bound)
-        target = torch.where(on_surface, distance, freed)
+        target = torch.where(on_surface, distance, 1.0)
         added = torch.where(on_surface, surface, free)
         total = weight + added
         new = old + (target - old) * (added / total.clamp(min=1e-9))
@@ -211,6 +208,6 @@ class SparseVolume:
         color = self._color.view(-1, 4)
         old_color, added = color[index[at]], surface[at, None]
         new_weight = old_color[:, 3:] + added
-        mean = old_color[:, :3] + (rows[at, 5:] - old_color[:, :3]) * (added / new_weight)
+        mean = old_color[:, :3] + (rows[at, 4:] - old_color[:, :3]) * (added / new_weight)
         color[index[at]] = torch.cat([mean, new_weight.clamp(max=self.max_weight)], 1)
         return int(changed.sum())

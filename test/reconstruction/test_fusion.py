@@ -120,10 +120,22 @@ def test_wrong_geometry_fades_by_free_space():
     assert far_vertices(kept) > far_vertices(fuse(lump + right, min_component_fraction=0.0).extract_mesh()) + 50
 
 
-def test_carving_spares_the_silhouette():
-    carved = fuse(observe(BALL, poses(60)), free_weight=5.0).extract_mesh()
-    radius = np.linalg.norm(carved.vertices, axis=1)
-    assert abs(radius.mean() - RADIUS) < 0.001
+def test_carving_spares_a_thin_rod():
+    rod = mesh_of(trimesh.creation.cylinder(0.006, 0.1, sections=32))
+    reconstructor = ObjectReconstructor(ReconstructionConfig(free_weight=5.0), device="cpu")
+    for frame, observation in observe(rod, poses(60, distance=0.3)):
+        reconstructor.integrate(frame, observation)
+    vertices = reconstructor.extract_mesh().vertices
+    radius = np.hypot(vertices[:, 0], vertices[:, 1])[np.abs(vertices[:, 2]) < 0.045]
+    assert abs(radius.mean() - 0.006) < 0.0001 and radius.std() < 0.0002
+
+
+def test_capped_weight_lets_a_shape_change():
+    smaller = observe(mesh_of(trimesh.creation.icosphere(4, RADIUS - 0.003)), poses(60))
+    frames = observe(BALL, poses(60)) + smaller
+    radius = {w: np.linalg.norm(fuse(frames, max_weight=w).extract_mesh().vertices, axis=1).mean() for w in (4.0, 1e6)}
+    assert abs(radius[4.0] - (RADIUS - 0.003)) < 0.0003
+    assert radius[1e6] > RADIUS - 0.0025
 
 
 def test_floater_is_removed():
