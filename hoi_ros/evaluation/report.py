@@ -1,0 +1,101 @@
+"""Figures of a whole sequence, and tables of them. Every report says how many frames were missed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from hoi_ros.evaluation import metrics
+
+
+def hand_report(
+    joints: np.ndarray,
+    truth: np.ndarray,
+    *,
+    joints_px: np.ndarray | None = None,
+    truth_px: np.ndarray | None = None,
+    sides: Sequence[str | None] | None = None,
+    truth_sides: Sequence[str] | None = None,
+) -> dict[str, float | int]:
+    """Hand figures in millimetres and pixels, means over the hands that were found.
+
+    Args:
+        joints: (N, 21, 3) metres, NaN rows for missed hands.
+        truth: (N, 21, 3) metres.
+        joints_px: (N, 21, 2) pixels, with `truth_px` alike.
+        truth_px: (N, 21, 2) pixels.
+        sides: N of 'left', 'right' or None, with `truth_sides` alike; a missed hand counts as wrong.
+        truth_sides: N of 'left' or 'right'.
+    """
+    absolute = metrics.summarize(metrics.mpjpe(joints, truth))
+    report: dict[str, float | int] = {
+        "hands": len(truth),
+        "missed": absolute.missed,
+        "mpjpe_mm": absolute.mean * 1e3,
+        "root_relative_mm": metrics.summarize(metrics.root_relative_mpjpe(joints, truth)).mean * 1e3,
+        "pa_mpjpe_mm": metrics.summarize(metrics.pa_mpjpe(joints, truth)).mean * 1e3,
+        "pa_mpjpe_reflecting_mm": metrics.summarize(metrics.pa_mpjpe_reflecting(joints, truth)).mean * 1e3,
+    }
+    if joints_px is not None and truth_px is not None:
+        report["error_2d_px"] = metrics.summarize(metrics.mpjpe(joints_px, truth_px)).mean
+    if sides is not None and truth_sides is not None:
+        report["handedness_percent"] = 100 * metrics.handedness_accuracy(sides, truth_sides)
+    return report
+
+
+def pose_report(poses: np.ndarray, truth: np.ndarray, points_object: np.ndarray) -> dict[str, float | int]:
+    """Object pose figures with the first tracked pose brought onto the true one, as BundleSDF does.
+
+    Args:
+        poses: (N, 4, 4) T_camera_object in the tracker's own object frame, NaN for frames that are lost.
+        truth: (N, 4, 4) T_camera_object of the model.
+        points_object: (P, 3) points of the model, metres.
+
+    Raises:
+        ValueError: shapes differ.
+    """
+    aligned = align_first_pose(poses, truth)
+    rotation = metrics.rotation_errors_deg(aligned, truth)
+    translation = metrics.translation_errors(aligned, truth)
+    add, add_s = (f(aligned, truth, points_object) for f in (metrics.add_errors, metrics.add_s_errors))
+    turned, moved = metrics.summarize(rotation), metrics.summarize(translation)
+    return {
+        "frames": len(truth),
+        "missed": moved.missed,
+        "rotation_median_deg": turned.median,
+        "rotation_max_deg": turned.maximum,
+        "rotation_final_deg": float(rotation[-1]),
+        "translation_median_mm": moved.median * 1e3,
+        "translation_max_mm": moved.maximum * 1e3,
+        "translation_final_mm": float(translation[-1]) * 1e3,
+        "add_auc": metrics.area_under_curve(add),
+        "add_s_auc": metrics.area_under_curve(add_s),
+    }
+
+
+def align_first_pose(poses: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Poses (N, 4, 4) with the object frame changed so that the first one that is not NaN equals the truth."""
+    found = np.flatnonzero(np.isfinite(poses).all((1, 2)))
+    if not len(found):
+        return poses
+    first = found[0]
+    return poses @ (np.linalg.inv(poses[first]) @ truth[first])
+
+
+def markdown_table(rows: Sequence[Mapping[str, object]], digits: int = 2) -> str:
+    """A Markdown table of mappings; the first row names the columns, numbers are rounded, absent ones show '-'."""
+    if not rows:
+        return ""
+    columns = list(rows[0])
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    lines += ["| " + " | ".join(_cell(row.get(name), digits) for name in columns) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: object, digits: int) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, (float, np.floating)):
+        return f"{value:.{digits}f}"
+    return str(value).replace("|", "\\|")
