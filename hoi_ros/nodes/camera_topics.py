@@ -10,6 +10,7 @@ from rclpy.node import Node
 from hoi_ros.errors import InputError
 from hoi_ros.nodes.inputs import COLOR_TOPIC, DEPTH_TOPIC, INFO_TOPIC
 
+CAMERA_TOPICS = (COLOR_TOPIC, DEPTH_TOPIC, INFO_TOPIC)
 IMAGE_TYPE = "sensor_msgs/msg/Image"
 
 
@@ -56,4 +57,4 @@ def remappings_for(color_topics: list[str]) -> list[str]:
             "`ros2 launch hoi_ros live.launch.py source:=topics camera_namespace:=...`"
         )
     prefix = color_topics[0].removesuffix(COLOR_TOPIC)
-    return [f"{name}:={prefix}{name}" for name in (COLOR_TOPIC, DEPTH_TOPIC, INFO_TOPIC)]
+    return [f"{name}:={prefix}{name}" for name in CAMERA_TOPICS]

@@ -6,7 +6,8 @@ import os
 from collections.abc import MutableMapping
 from pathlib import Path
 
-PROFILE_FILE = Path(__file__).with_name("fastdds_shm.xml")
+# Resolved: Fast DDS reads a file twice, and complains, when it knows it by two names.
+PROFILE_FILE = Path(__file__).resolve().with_name("fastdds_shm.xml")
 PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 """Kilted and later read the first, Jazzy only the second."""
 USER_VARIABLES = (*PROFILE_VARIABLES, "FASTDDS_BUILTIN_TRANSPORTS", "FASTRTPS_BUILTIN_TRANSPORTS")

@@ -72,7 +72,8 @@ class FoxgloveNode(HoiNode):
         config = self.setting(FoxgloveConfig)
         check_port(config.host, config.port)
         self._listener = Listener()
-        context = Context()
+        # Kept: channels do not hold their context, and vanish with it.
+        context = self._channels_of = Context()
         self._feeds = [self._make_feed(topic, context) for topic in TOPICS]
         self._feeds.append(TransformFeed(self, context))
         try:

@@ -53,10 +53,8 @@ def run_live(options: LiveOptions) -> int:
         use_shared_memory_profile()
         remappings = camera_remappings() if plan.source == "topics" else []
         # Our own handlers: rclpy's would end the context before recordings and meshes are closed.
-        rclpy.init(
-            args=["--ros-args", *(part for rule in remappings for part in ("-r", rule))] if remappings else None,
-            signal_handler_options=SignalHandlerOptions.NO,
-        )
+        rules = [part for rule in remappings for part in ("-r", rule)]
+        rclpy.init(args=[*sys.argv, "--ros-args", *rules], signal_handler_options=SignalHandlerOptions.NO)
         try:
             if plan.mesh_file is not None:
                 plan.mesh_file.parent.mkdir(parents=True, exist_ok=True)
@@ -233,7 +231,7 @@ def _remove_empty_bag(plan: LivePlan) -> None:
 def main(args: list[str] | None = None) -> int:
     """`live_node`: the composed system as one executable for `ros2 launch` and `ros2 run`.
 
-    Takes `--ros-args --params-file FILE -p name:=value` never; its own options say the same for the whole system.
+    Parameters of its nodes come by `--params FILE`; of `--ros-args` it takes remappings and the namespace.
     """
     words = remove_ros_args(args=sys.argv if args is None else ["live_node", *args])[1:]
     parser = argparse.ArgumentParser(prog="live_node", description="The whole of hoi_ros in one process.")
@@ -244,6 +242,7 @@ def main(args: list[str] | None = None) -> int:
         ("record", "", "folder of a new bag"),
     ):
         parser.add_argument(f"--{name}", default=default, help=text)
+    parser.add_argument("--loop", choices=("true", "false"), default="false", help="start a file anew when it ends")
     parser.add_argument("--foxglove", choices=("true", "false"), default="true", help="serve Foxglove")
     parser.add_argument("--port", type=int, default=8765, help="of Foxglove")
     parser.add_argument("--params", type=Path, action="append", default=[], help="parameter file")
@@ -254,6 +253,7 @@ def main(args: list[str] | None = None) -> int:
                 source=options.source,
                 device=options.device,
                 estimator=options.estimator,
+                loop=options.loop == "true",
                 foxglove=options.foxglove == "true",
                 foxglove_port=options.port,
                 record=Path(options.record) if options.record else None,
