@@ -23,8 +23,8 @@ ARGUMENTS = (
     Argument(
         "source",
         "",
-        "where frames come from: sim[:SCENE], video:FILE, webcam[:N], images:DIR, rgbd:DIR, bag:PATH, realsense[:SERIAL] "
-        "or topics; empty takes the first of RealSense, webcam and simulator (composed:=true only)",
+        "where frames come from: sim[:SCENE], video:FILE, webcam[:N], images:DIR, rgbd:DIR, bag:PATH, "
+        "realsense[:SERIAL] or topics; empty takes the first of RealSense, webcam and simulator (composed:=true only)",
     ),
     Argument("device", "auto", "processor of the networks", DEVICES),
     Argument("estimator", "embedded", "hand estimator", ("embedded", "handos")),

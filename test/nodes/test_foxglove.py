@@ -10,10 +10,6 @@ import time
 import cv2
 import numpy as np
 import pytest
-
-pytestmark = pytest.mark.ros
-pytest.importorskip("websockets")
-
 from foxglove_client import FoxgloveClient
 from geometry_msgs.msg import Point, PoseStamped
 from rclpy.executors import SingleThreadedExecutor
@@ -29,6 +25,8 @@ from hoi_ros.nodes.frame_bus import FrameBus
 from hoi_ros.nodes.qos import LATCHED, RESULT
 from hoi_ros.nodes.share import share_file
 from hoi_ros.nodes.topics import TOPICS
+
+pytestmark = pytest.mark.ros
 
 
 class System:

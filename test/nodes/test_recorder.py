@@ -12,9 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-
-pytestmark = pytest.mark.ros
-
 from geometry_msgs.msg import PoseStamped
 from mcap_reading import mcap_chunk_compressions
 from rclpy.executors import SingleThreadedExecutor
@@ -32,6 +29,8 @@ from hoi_ros.nodes.pose_transforms import PoseTransforms, tf_message_cdr
 from hoi_ros.nodes.qos import IMAGE_OUT, LATCHED, RESULT
 from hoi_ros.nodes.recorder_node import RecorderNode, check_recording_path
 from hoi_ros.sources import open_source
+
+pytestmark = pytest.mark.ros
 
 FRAME = "camera_color_optical_frame"
 
