@@ -308,6 +308,12 @@ def test_results_in_a_recording_are_not_taken_for_the_camera():
     assert chosen.info.name == "/camera/camera/color/camera_info"
 
 
+@pytest.mark.parametrize("name", ["/hands/overlay", "/object/mask", "/c/infra1/image_rect_raw", "/c/depth/image_raw"])
+def test_pictures_that_are_not_the_cameras_colour_are_refused(name):
+    with pytest.raises(InputError, match=f"no colour topic.*{name}"):
+        choose_topics(topics(name), "b")
+
+
 def test_of_two_cameras_depth_and_info_belong_to_the_chosen_one():
     two = topics("/a/color/image_raw", "/a/aligned_depth_to_color/image_raw") + topics(
         "/b/color/image_raw", "/b/aligned_depth_to_color/image_raw", count=20

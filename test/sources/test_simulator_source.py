@@ -17,6 +17,7 @@ def test_settings_reach_the_simulator_and_limits_hold():
         frames = list(source)
         again = list(source)
     assert [f.index for f in frames] == [2, 3, 4] and source.frame_count == 3 and not source.endless
+    assert source.simulator.config.seed == 3
     assert source.fps == 10.0 and np.diff([f.stamp_ns for f in frames]).tolist() == [100_000_000] * 2
     assert frames[0].color.shape == (120, 160, 3) and not frames[0].intrinsics.guessed
     np.testing.assert_array_equal(frames[0].depth_m, frames[0].truth.depth_m)
