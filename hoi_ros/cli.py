@@ -131,6 +131,10 @@ def build_core_configs(parameters: dict[str, dict[str, Any]]) -> dict[str, Any]:
     for node in parameters:
         if node not in classes and node not in ("**", "foxglove_node", "recorder_node"):
             raise unknown_name("node", node, classes)
+    everywhere = {info.name for c in classes.values() for info in describe_settings(c)} | NODE_ONLY
+    for name in parameters.get("**", {}):
+        if name not in everywhere:
+            raise unknown_name("parameter", name, everywhere)
     configs = {}
     for node, config_class in classes.items():
         known = {info.name for info in describe_settings(config_class)}

@@ -27,6 +27,9 @@ from hoi_ros.results import (
 )
 from hoi_ros.sources import Source, SourceConfig, open_source
 
+ENDLESS_FRAMES = 300
+"""Frames taken of a source without an end when no limit is given."""
+
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -98,13 +101,16 @@ class _Run:
         from tqdm import tqdm
 
         options = self.options
-        counts = [n for n in (self.source.frame_count, options.frames or None) if n is not None]
-        bar = tqdm(self.source, total=min(counts, default=None), unit="frame", disable=options.quiet)
-        for frame in bar:
-            self._one(frame)
-            if self.frames == options.frames or 0 < options.duration_s <= time.perf_counter() - start:
-                break
-        bar.close()
+        limit = options.frames
+        if self.source.endless and not (limit or options.duration_s):
+            limit = ENDLESS_FRAMES
+            print(f"'{options.source}' never ends: taking {limit} frames; --frames N or --duration S says otherwise")
+        counts = [n for n in (self.source.frame_count, limit or None) if n is not None]
+        with tqdm(self.source, total=min(counts, default=None), unit="frame", disable=options.quiet) as bar:
+            for frame in bar:
+                self._one(frame)
+                if self.frames == limit or 0 < options.duration_s <= time.perf_counter() - start:
+                    break
 
     def _one(self, frame: RgbdFrame) -> None:
         init_mask = first_frame_mask(frame, self.options) if self.frames == 0 else None
