@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import shutil
 import signal
 import sys
@@ -110,11 +109,13 @@ def _run_composed(plan: LivePlan, remappings: list[str], stop: _Stop) -> None:
         pipeline = ComposedPipeline(
             {node: plan.parameters[node] for node in NODE_CONFIGS}, executor=executor, context=None
         )
+        address = ""
         if "foxglove_node" in plan.parameters:
             viewers.append(_add(FoxgloveNode(plan.parameters["foxglove_node"], pipeline.bus), executor))
+            address = viewers[-1].address
         children = _start_rviz(plan, status)
         started = True
-        _announce(plan, status, "in one process")
+        _announce(plan, status, "in one process", address)
         end = Deadline(plan.options.duration_s)
         while not pipeline.finished and not end.reached and not stop.asked:
             executor.spin_once(timeout_sec=_TICK_S)
@@ -158,7 +159,7 @@ def _run_processes(plan: LivePlan, remappings: list[str], stop: _Stop) -> None:
         status.say(f"source: {plan.reason}")
         children.children += _rviz_child(plan)
         children.start()
-        _announce(plan, status, "one process a node")
+        _announce(plan, status, "one process a node", f"ws://localhost:{plan.foxglove_port}")
         end = Deadline(plan.options.duration_s)
         while not end.reached and not stop.asked and not status.camera_finished:
             executor.spin_once(timeout_sec=_TICK_S)
@@ -201,13 +202,12 @@ def _start_rviz(plan: LivePlan, status: LiveStatus) -> Supervisor:
     return children
 
 
-def _announce(plan: LivePlan, status: LiveStatus, how: str) -> None:
+def _announce(plan: LivePlan, status: LiveStatus, how: str, address: str) -> None:
     status.say(f"device: {plan.device}; nodes: {how}")
     status.say(f"topics: {TOPICS_SHOWN}")
     if "foxglove_node" in plan.parameters:
-        port = plan.parameters["foxglove_node"]["port"]
         layout = share_file("config/foxglove_layout.json")
-        status.say(f"Foxglove: ws://localhost:{port} (open connection in the app; layout: {layout})")
+        status.say(f"Foxglove: {address} (open a connection in the app; layout: {layout})")
     if plan.options.record is not None:
         status.say(f"recording to {plan.parameters['recorder_node']['path']}")
     status.say("stop with Ctrl-C")
@@ -228,25 +228,27 @@ def _remove_empty_bag(plan: LivePlan) -> None:
         shutil.rmtree(plan.parameters["recorder_node"]["path"], ignore_errors=True)
 
 
+def build_parser() -> argparse.ArgumentParser:
+    """Command line of `live_node`."""
+    parser = argparse.ArgumentParser(prog="live_node", description="The whole of hoi_ros in one process.")
+    truth = ("true", "false")
+    parser.add_argument("--source", default="", help="where frames come from")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--estimator", default="embedded", help="hand estimator")
+    parser.add_argument("--record", default="", help="folder of a new bag")
+    parser.add_argument("--loop", choices=truth, default="false", help="start a file anew when it ends")
+    parser.add_argument("--foxglove", choices=truth, default="true", help="serve Foxglove")
+    parser.add_argument("--port", type=int, default=8765, help="of Foxglove")
+    parser.add_argument("--params", type=Path, action="append", default=[], help="parameter file")
+    return parser
+
+
 def main(args: list[str] | None = None) -> int:
     """`live_node`: the composed system as one executable for `ros2 launch` and `ros2 run`.
 
     Parameters of its nodes come by `--params FILE`; of `--ros-args` it takes remappings and the namespace.
     """
-    words = remove_ros_args(args=sys.argv if args is None else ["live_node", *args])[1:]
-    parser = argparse.ArgumentParser(prog="live_node", description="The whole of hoi_ros in one process.")
-    for name, default, text in (
-        ("source", "", "where frames come from"),
-        ("device", "auto", "auto, cpu or cuda"),
-        ("estimator", "embedded", "hand estimator"),
-        ("record", "", "folder of a new bag"),
-    ):
-        parser.add_argument(f"--{name}", default=default, help=text)
-    parser.add_argument("--loop", choices=("true", "false"), default="false", help="start a file anew when it ends")
-    parser.add_argument("--foxglove", choices=("true", "false"), default="true", help="serve Foxglove")
-    parser.add_argument("--port", type=int, default=8765, help="of Foxglove")
-    parser.add_argument("--params", type=Path, action="append", default=[], help="parameter file")
-    options = parser.parse_args([word for word in words if word])
+    options = build_parser().parse_args(remove_ros_args(["live_node", *args] if args is not None else sys.argv)[1:])
     try:
         return run_live(
             LiveOptions(
@@ -266,5 +268,4 @@ def main(args: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))
     sys.exit(main())

@@ -65,6 +65,11 @@ class LivePlan:
     """Path of rviz2."""
     mesh_file: Path | None
 
+    @property
+    def foxglove_port(self) -> int:
+        """Where Foxglove is asked to listen."""
+        return self.parameters.get("foxglove_node", {}).get("port", FoxgloveConfig.port)
+
 
 def make_plan(options: LiveOptions) -> LivePlan:
     """Check everything that can be checked without starting.
@@ -156,7 +161,15 @@ def _check_source(source: str, config: Any) -> None:
     """Open a file source once: what is missing or unreadable shows before anything starts."""
     from hoi_ros.sources import open_source
 
-    if source.split(":", 1)[0] not in LIVE_KINDS:
+    kind, _, argument = source.partition(":")
+    if kind == "sim":
+        from hoi_ros.simulation import SCENES
+
+        # Building a scene takes seconds: its name is what can be wrong.
+        scene = argument.split(":", 1)[0]
+        if scene and scene not in SCENES:
+            raise unknown_name("scene", scene, SCENES)
+    elif kind not in LIVE_KINDS:
         open_source(source, config).close()
 
 
