@@ -47,8 +47,8 @@ def run_live(options: LiveOptions) -> int:
     Raises:
         InputError: bad input, found before anything was started.
     """
-    plan = make_plan(options)
     with _stop_signals() as stop:
+        plan = make_plan(options)
         use_shared_memory_profile()
         remappings = camera_remappings() if plan.source == "topics" else []
         # Our own handlers: rclpy's would end the context before recordings and meshes are closed.
@@ -69,10 +69,12 @@ class _Stop:
 
     def __init__(self) -> None:
         self.asked = False
+        self.interrupts = True
+        """While starting, a signal breaks off whatever takes long; once in the loop it is only noted."""
 
     def ask(self, number: int, frame: Any) -> None:
-        if not self.asked:
-            self.asked = True
+        first, self.asked = not self.asked, True
+        if first and self.interrupts:
             raise KeyboardInterrupt
 
 
@@ -115,6 +117,7 @@ def _run_composed(plan: LivePlan, remappings: list[str], stop: _Stop) -> None:
             address = viewers[-1].address
         children = _start_rviz(plan, status)
         started = True
+        stop.interrupts = False
         _announce(plan, status, "in one process", address)
         end = Deadline(plan.options.duration_s)
         while not pipeline.finished and not end.reached and not stop.asked:
@@ -122,7 +125,7 @@ def _run_composed(plan: LivePlan, remappings: list[str], stop: _Stop) -> None:
             status.tick()
             children.watch()
     finally:
-        stop.asked = True
+        stop.interrupts = False
         children.stop()
         if pipeline is not None:
             for node in pipeline.nodes.values():
@@ -159,6 +162,7 @@ def _run_processes(plan: LivePlan, remappings: list[str], stop: _Stop) -> None:
         status.say(f"source: {plan.reason}")
         children.children += _rviz_child(plan)
         children.start()
+        stop.interrupts = False
         _announce(plan, status, "one process a node", f"ws://localhost:{plan.foxglove_port}")
         end = Deadline(plan.options.duration_s)
         while not end.reached and not stop.asked and not status.camera_finished:
@@ -166,7 +170,7 @@ def _run_processes(plan: LivePlan, remappings: list[str], stop: _Stop) -> None:
             status.tick()
             children.watch()
     finally:
-        stop.asked = True
+        stop.interrupts = False
         children.stop()
         watcher.destroy_node()
         executor.shutdown()

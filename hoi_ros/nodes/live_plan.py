@@ -81,7 +81,12 @@ def make_plan(options: LiveOptions) -> LivePlan:
     rviz = _find_rviz() if options.rviz else None
     source, reason = _choose_source(options)
     parameters = _node_parameters(options, source)
+    # Those of nodes that will not start too: a mistake in a file is a mistake.
     configs = {node: _checked_configs(node, values) for node, values in parameters.items()}
+    if not options.foxglove:
+        del parameters["foxglove_node"]
+    if options.record is None:
+        del parameters["recorder_node"]
     mesh_file = _check_out(options.out)
     if mesh_file is not None:
         parameters["reconstruction_node"].setdefault("mesh_file", str(mesh_file))
@@ -105,7 +110,7 @@ def _choose_source(options: LiveOptions) -> tuple[str, str]:
 
 
 def _node_parameters(options: LiveOptions, source: str) -> dict[str, dict[str, Any]]:
-    """Parameters of every node that starts; what the command line leaves at its default does not hide a file's."""
+    """Parameters of every node; what the command line leaves at its default does not hide a file's."""
     known = {node: _names(node) for node in (*NODE_CONFIGS, *VIEWER_CONFIGS)}
     for node, values in options.parameters.items():
         if node != "**" and node not in known:
@@ -131,8 +136,7 @@ def _node_parameters(options: LiveOptions, source: str) -> dict[str, dict[str, A
     _set(out["foxglove_node"], "port", options.foxglove_port, FoxgloveConfig.port)
     if source == "topics":
         out["recorder_node"].setdefault("camera_best_effort", True)
-    left_out = {"foxglove_node": not options.foxglove, "recorder_node": options.record is None}
-    return {node: values for node, values in out.items() if not left_out.get(node, False)}
+    return out
 
 
 def _set(values: dict[str, Any], name: str, value: Any, default: Any) -> None:
