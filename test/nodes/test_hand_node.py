@@ -18,7 +18,6 @@ from hoi_ros.nodes.diagnostics import NodeDiagnostics
 from hoi_ros.nodes.hand_node import HandNode
 from hoi_ros.nodes.inputs import HandsInput, IntrinsicsKeeper, hands_from_parts
 from hoi_ros.nodes.qos import IMAGE_OUT, RESULT
-from hoi_ros.nodes.transforms import TransformPublisher
 
 pytestmark = pytest.mark.ros
 CAMERA = CameraIntrinsics(64, 48, 60.0, 60.0, 31.5, 23.5)
@@ -250,25 +249,6 @@ def test_intrinsics_fall_back_to_a_guess_that_is_said():
     assert keeper.camera(64, 48).guessed
     waiting = IntrinsicsKeeper(60.0, NodeDiagnostics("n"))
     assert waiting.camera(64, 48) is None
-
-
-def test_tf_goes_out_where_tf2_msgs_is_and_is_said_once_where_it_is_not():
-    class Message:
-        def __init__(self, transforms):
-            self.transforms = transforms
-
-    class Publisher:
-        def __init__(self):
-            self.sent = []
-
-        def publish(self, message):
-            self.sent.append(message)
-
-    publisher, said = Publisher(), []
-    sender = TransformPublisher(lambda kind, topic, qos: publisher, lambda *a: said.append(a), Message)
-    sender.send([])
-    sender.send(["a", "b"])
-    assert [m.transforms for m in publisher.sent] == [["a", "b"]] and said == []
 
 
 def test_the_wrist_transform_is_named_after_the_side(rig, monkeypatch):
