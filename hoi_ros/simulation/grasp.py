@@ -10,7 +10,7 @@ from hoi_ros.geometry import make_transform, so3_exp, so3_log
 from hoi_ros.hand_model import HandModel
 from hoi_ros.simulation.objects import GripSite, SimObject
 
-TURN_STEPS = 24
+FULL_TURN = np.arange(24) * 2 * np.pi / 24
 _CLOSING_STEPS = 14
 _FLESH_M = 0.0007
 """Depth to which a finger pad yields."""
@@ -129,19 +129,20 @@ class GraspSolver:
         self.item = item
         self.mirror = np.array([-1.0 if side == "left" else 1.0, 1.0, 1.0])
 
-    def solve(self, grip: GripSite, *, tilt_rad: float = 0.0, steps: int = TURN_STEPS) -> GraspCycle:
+    def solve(self, grip: GripSite, *, tilt_rad: float = 0.0, turns: np.ndarray = FULL_TURN) -> GraspCycle:
         """Find the best grasp about a grip site for every turn of the thing.
 
         Args:
             grip: where to take hold.
             tilt_rad: lean of the axis in the palm's plane.
-            steps: turns solved over the full circle.
+            turns: (K,) radians about the grip axis to solve for; `GraspCycle.at` needs an even full circle.
         """
         forwards = (0.0, 0.014) if grip.style == "wrap" else (0.0,)
         tries = [(forward, preset) for forward in forwards for preset in range(3)]
-        coarse = {f: self._placements(grip, tilt_rad, f, steps)[:: max(1, steps // 4)] for f in forwards}
-        forward, preset = min(tries, key=lambda t: self._cost(self._close(coarse[t[0]], grip, t[1])))
-        return self._close(self._placements(grip, tilt_rad, forward, steps), grip, preset)
+        placed = {f: self._placements(grip, tilt_rad, f, turns) for f in forwards}
+        few = slice(None, None, max(1, len(turns) // 4))
+        forward, preset = min(tries, key=lambda t: self._cost(self._close(placed[t[0]][few], grip, t[1])))
+        return self._close(placed[forward], grip, preset)
 
     @staticmethod
     def _cost(cycle: GraspCycle) -> float:
@@ -149,26 +150,30 @@ class GraspSolver:
         touching = np.clip(gaps[:, :3], 0, 0.03).mean() + np.clip(cycle.tip_gap_m[:, 0], 0, 0.03).mean()
         return float(touching + 2 * np.clip(cycle.depth_m - 0.003, 0, None).max())
 
-    def _placements(self, grip: GripSite, tilt: float, forward: float, steps: int) -> np.ndarray:
+    def _placements(self, grip: GripSite, tilt: float, forward: float, turns: np.ndarray) -> np.ndarray:
         """(K, 4, 4) T_wrist_object: axis laid in the hand, moved along the palm's normal until the skin is near."""
         length = self.parts.middle_length
-        if grip.style == "top":
-            axis, base = np.array([0.0, -0.25, -1.0]), np.array([0.012, length + 0.022, 0.0])
-        else:
-            axis, base = np.array([np.cos(tilt), np.sin(tilt), 0.0]), np.array([0.0, 0.9 * length + forward, 0.0])
-        axis, base = axis / np.linalg.norm(axis) * self.mirror, base * self.mirror
-        align = _rotation_between(grip.axis, axis)
-        turns = np.arange(steps) * 2 * np.pi / steps
-        rotations = align @ so3_exp(turns[:, None] * grip.axis[None])
-        height = np.full(steps, 0.07) if grip.style == "top" else self._clearance(rotations, grip, base)
+        base = np.array([0.012, length + 0.022, 0.0] if grip.style == "top" else [0.0, 0.9 * length + forward, 0.0])
+        axis, base = self._axis(grip, tilt), base * self.mirror
+        rotations = rotation_between(grip.axis, axis) @ so3_exp(turns[:, None] * grip.axis[None])
+        height = np.full(len(turns), 0.07) if grip.style == "top" else self._clearance(rotations, grip, base)
         centers = base + height[:, None] * np.array([0.0, 0, 1])
         return make_transform(rotations, centers - rotations @ grip.center)
+
+    def _axis(self, grip: GripSite, tilt: float) -> np.ndarray:
+        """(3,) unit grip axis in the wrist frame."""
+        axis = np.array([0.0, -0.25, -1.0] if grip.style == "top" else [np.cos(tilt), np.sin(tilt), 0.0])
+        return axis / np.linalg.norm(axis) * self.mirror
+
+    def rotation_at(self, grip: GripSite, tilt_rad: float, turn_rad: float) -> np.ndarray:
+        """(3, 3) R_wrist_object that `solve` will use for a turn."""
+        return rotation_between(grip.axis, self._axis(grip, tilt_rad)) @ so3_exp(grip.axis * turn_rad)
 
     def _clearance(self, rotations: np.ndarray, grip: GripSite, base: np.ndarray) -> np.ndarray:
         """(K,) height of the grip centre over the wrist plane at which the open hand just clears the thing."""
         open_hand = self._pose(self.open_angles(0)[None])[0]
-        skin = open_hand[self.parts.palm_mask | (self.parts.segment == 1)]
-        heights = np.linspace(0.01, 0.13, 49)
+        skin = open_hand[(self.parts.palm_mask | (self.parts.segment == 1)) & (open_hand[:, 2] > 0)][::2]
+        heights = np.linspace(0.01, 0.13, 31)
         clear = np.zeros((len(rotations), len(heights)))
         for k, rotation in enumerate(rotations):
             shifted = skin[None] - base - heights[:, None, None] * np.array([0.0, 0, 1])
@@ -274,7 +279,7 @@ def _first_contact(clearance: np.ndarray, shares: np.ndarray) -> np.ndarray:
     return out
 
 
-def _rotation_between(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+def rotation_between(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """(3, 3) smallest rotation that takes one unit vector to another."""
     source, target = source / np.linalg.norm(source), target / np.linalg.norm(target)
     axis = np.cross(source, target)

@@ -40,8 +40,8 @@ class Light:
             edge = np.clip(1 - np.abs(facing - 0.1) * 2.5, 0, 1) * look.translucence
             strength = strength + edge[:, None] * np.array([0.12, 0.025, 0.015], np.float32)
         half = self.toward_key.astype(np.float32) - view
-        half /= np.linalg.norm(half, axis=1, keepdims=True) + 1e-9
-        shine = np.clip(np.einsum("ij,ij->i", half, normals), 0, 1) ** look.gloss_power * look.gloss * 255
+        aligned = np.einsum("ij,ij->i", half, normals) / np.sqrt(np.einsum("ij,ij->i", half, half) + 1e-9)
+        shine = np.clip(aligned, 0, 1) ** look.gloss_power * look.gloss * 255
         return colors * strength + shine[:, None] * self.key.astype(np.float32)
 
 
@@ -75,11 +75,15 @@ class Hits:
         """The hits of some rays only."""
         return Hits(self.depth[index], self.triangle[index], self.barycentric[index])
 
-    @property
-    def weights(self) -> np.ndarray:
-        """(N, 3, 1) corner weights."""
-        uv = self.barycentric
-        return np.stack([1 - uv[:, 0] - uv[:, 1], uv[:, 0], uv[:, 1]], 1)[..., None]
+    def mix(self, corner_values: np.ndarray, faces: np.ndarray | None = None) -> np.ndarray:
+        """(N, C) values inside the triangles, of corners (M, 3, C), or of vertices (V, C) joined by `faces`."""
+        u, v = self.barycentric[:, :1], self.barycentric[:, 1:]
+        if faces is None:
+            a, b, c = (corner_values[self.triangle, k] for k in range(3))
+        else:
+            picked = faces[self.triangle]
+            a, b, c = (corner_values[picked[:, k]] for k in range(3))
+        return a + u * (b - a) + v * (c - a)
 
 
 def _new_scene(vertices: np.ndarray, faces: np.ndarray):
@@ -131,12 +135,9 @@ class ObjectActor:
 
     def colors(self, hits: Hits, view: np.ndarray, light: Light) -> np.ndarray:
         """(N, 3) float32 RGB of hits."""
-        item, weights = self._item, hits.weights
-        uv = (item.corner_uv[hits.triangle] * weights).sum(1)
-        normals = (item.corner_normals[hits.triangle] * weights).sum(1) @ self.T_camera_object[:3, :3].T.astype(
-            np.float32
-        )
-        normals /= np.linalg.norm(normals, axis=1, keepdims=True) + 1e-9
+        item = self._item
+        uv = hits.mix(item.corner_uv)
+        normals = _unit(hits.mix(item.corner_normals) @ self.T_camera_object[:3, :3].T.astype(np.float32))
         return light.shade(sample_texture(item.texture, uv).astype(np.float32), normals, view, PRINT_LOOK)
 
 
@@ -167,8 +168,8 @@ class HandActor:
 
     def colors(self, hits: Hits, view: np.ndarray, light: Light) -> np.ndarray:
         """(N, 3) float32 RGB of hits."""
-        mixed = (self._corners[self._faces[hits.triangle]] * hits.weights).sum(1)
-        normals = mixed[:, 4:] / (np.linalg.norm(mixed[:, 4:], axis=1, keepdims=True) + 1e-9)
+        mixed = hits.mix(self._corners, self._faces)
+        normals = _unit(mixed[:, 4:])
         return light.shade(self._skin.colors(mixed[:, :4]), normals, view, SKIN_LOOK)
 
 
@@ -197,8 +198,8 @@ class ArmActor(HandActor):
 
     def colors(self, hits: Hits, view: np.ndarray, light: Light) -> np.ndarray:
         """(N, 3) float32 RGB of hits."""
-        mixed = (self._corners[self._faces[hits.triangle]] * hits.weights).sum(1)
-        normals = mixed[:, 4:] / (np.linalg.norm(mixed[:, 4:], axis=1, keepdims=True) + 1e-9)
+        mixed = hits.mix(self._corners, self._faces)
+        normals = _unit(mixed[:, 4:])
         uv = (mixed[:, :2] * 1500) % 511
         tint = self._skin.base + mixed[:, 2:3] * (self._skin.palm_base - self._skin.base)
         skin = light.shade(sample_texture(self._skin_grain, uv) * tint, normals, view, SKIN_LOOK)
@@ -207,6 +208,11 @@ class ArmActor(HandActor):
 
 
 Actor = ObjectActor | HandActor
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """(N, 3) scaled to length 1."""
+    return vectors / np.sqrt(np.einsum("ij,ij->i", vectors, vectors) + 1e-12)[:, None]
 
 
 def _sparse_points(item: SimObject, count: int = 1500) -> np.ndarray:
@@ -277,8 +283,9 @@ class Renderer:
             hits_of.append((rows, columns, hits))
         color = self._shadowed(room_color, owner, actors, light, table)
         seen = self._fill(color, owner, actors, hits_of, light)
-        color *= self._occlusion(depth, owner)[..., None]
-        self._smooth_edges(color, owner, depth, actors, light)
+        shade = self._occlusion(depth, owner)
+        color *= shade[..., None]
+        self._smooth_edges(color, shade, owner, depth, actors, light)
         label_of = np.array([a.label for a in actors] + [LABEL_BACKGROUND], np.uint8)
         return Picture(color, depth, label_of[owner], own, seen)
 
@@ -310,7 +317,7 @@ class Renderer:
             seen.append(len(index))
             if len(index):
                 view = self._rays[rows, columns].reshape(-1, 3)[index]
-                view = view / np.linalg.norm(view, axis=1, keepdims=True)
+                view = _unit(view)
                 patch = color[rows, columns]
                 y, x = np.unravel_index(index, patch.shape[:2])
                 patch[y, x] = actor.colors(hits.take(index), view, light)
@@ -355,7 +362,13 @@ class Renderer:
         return 1 - 0.55 * cv2.resize(dark, (depth.shape[1], depth.shape[0]), interpolation=cv2.INTER_LINEAR)
 
     def _smooth_edges(
-        self, color: np.ndarray, owner: np.ndarray, depth: np.ndarray, actors: list[Actor], light: Light
+        self,
+        color: np.ndarray,
+        shade: np.ndarray,
+        owner: np.ndarray,
+        depth: np.ndarray,
+        actors: list[Actor],
+        light: Light,
     ) -> None:
         """Average four more rays in pixels where the front actor or the depth jumps, in place."""
         kernel = np.ones((3, 3), np.uint8)
@@ -368,16 +381,12 @@ class Renderer:
         if not len(y):
             return
         k = self.intrinsics
-        room = color.copy()
-        total = np.zeros((len(y), 3), np.float32)
-        outside = _nearest_room(room, owner, y, x)
-        for dx, dy in _AA_OFFSETS:
-            rays = np.stack([(x + dx - k.cx) / k.fx, (y + dy - k.cy) / k.fy, np.ones(len(y))], 1).astype(np.float32)
-            total += self._trace(rays, actors, outside, light)
-        shade = color[y, x].mean(1, keepdims=True) / (
-            self._trace(self._rays[y, x], actors, outside, light).mean(1, keepdims=True) + 1
-        )
-        color[y, x] = total / len(_AA_OFFSETS) * np.clip(shade, 0.5, 1.0)
+        offsets = _AA_OFFSETS[:, None]
+        columns, rows = x + offsets[..., 0], y + offsets[..., 1]
+        rays = np.stack([(columns - k.cx) / k.fx, (rows - k.cy) / k.fy, np.ones_like(columns)], -1)
+        behind = np.broadcast_to(_nearest_room(color, owner, y, x), (len(offsets), len(y), 3))
+        traced = self._trace(rays.reshape(-1, 3).astype(np.float32), actors, behind.reshape(-1, 3), light)
+        color[y, x] = traced.reshape(len(offsets), len(y), 3).mean(0) * shade[y, x][:, None]
 
     @staticmethod
     def _trace(rays: np.ndarray, actors: list[Actor], behind: np.ndarray, light: Light) -> np.ndarray:
@@ -388,7 +397,7 @@ class Renderer:
         depths = np.stack([h.depth for h in hits])
         first = np.where(np.isfinite(depths.min(0)), depths.argmin(0), -1)
         out = behind.copy()
-        view = rays / np.linalg.norm(rays, axis=1, keepdims=True)
+        view = _unit(rays)
         for number, (actor, hit) in enumerate(zip(actors, hits)):
             mine = np.flatnonzero(first == number)
             if len(mine):
@@ -396,13 +405,14 @@ class Renderer:
         return out
 
 
-def _nearest_room(room: np.ndarray, owner: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Room colour at pixels, taken from a free neighbour where an actor covers the pixel itself."""
-    free = (owner < 0).astype(np.float32)
-    summed = cv2.blur(room * free[..., None], (5, 5))
-    share = cv2.blur(free, (5, 5))[..., None]
-    filled = summed / np.maximum(share, 1e-3)
-    out = filled[y, x]
+def _nearest_room(color: np.ndarray, owner: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Room colour at pixels, taken from free neighbours where an actor covers the pixel itself."""
+    top, left = max(0, y.min() - 3), max(0, x.min() - 3)
+    window = (slice(top, y.max() + 4), slice(left, x.max() + 4))
+    free = (owner[window] < 0).astype(np.float32)
+    summed = cv2.blur(color[window] * free[..., None], (5, 5))
+    filled = summed / np.maximum(cv2.blur(free, (5, 5)), 1e-3)[..., None]
+    out = filled[y - top, x - left]
     plain = owner[y, x] < 0
-    out[plain] = room[y[plain], x[plain]]
+    out[plain] = color[y[plain], x[plain]]
     return out

@@ -16,6 +16,7 @@ from hoi_ros.simulation.objects import GripSite, SimObject, load_object
 SCENES = ("rotate", "handover", "bare", "empty")
 DEFAULT_OBJECTS = {"rotate": "bottle", "handover": "bottle"}
 _MIRROR = np.diag([-1.0, 1.0, 1.0, 1.0])
+_TILT = 0.1
 _FINGERS = ("index", "middle", "ring", "little")
 
 
@@ -107,13 +108,13 @@ class RotateScene(Scene):
         self.cycle = GraspSolver(model, shape, self.side, item).solve(grip, tilt_rad=0.15)
         self._map = AngleMap(model)
         self._grip_center = grip.center
+        # Seen from across the table: the back of the hand shows, the forearm leaves sideways.
         if grip.style == "top":
-            base = _frame((-0.35, 0.35, 0.75), (-0.75, -0.2, -0.3))
+            base = _frame((-0.8, 0.1, rng.uniform(0.2, 0.4)), (-0.25, 0.5, -0.7))
         else:
-            away = rng.uniform(0.45, 0.75)
-            base = _frame((-0.7, -0.15, away), (0.0, -1.0, 0.0))
+            base = _frame((0.85, -0.15, rng.uniform(-0.5, -0.35)), (0.1, -1.0, 0.1))
         self._base = base
-        self._center = np.array([rng.uniform(-0.03, 0.0), rng.uniform(-0.015, 0.015), rng.uniform(0.43, 0.5)])
+        self._center = np.array([rng.uniform(0.0, 0.03), rng.uniform(-0.015, 0.015), rng.uniform(0.43, 0.5)])
         # Each quarter: fingers turn the thing, then the wrist swings hand and thing to the other side.
         quarter = self.period_s / 4
         times = [q * quarter + s for q in range(4) for s in (0.0, 0.5 * quarter)]
@@ -152,8 +153,7 @@ class RotateScene(Scene):
         return SceneState((state,), T_view_wrist @ T_wrist_object)
 
     def _elbow(self, pose: np.ndarray) -> np.ndarray:
-        straight = pose[:3, 3] - 0.26 * self._base[:, 1]
-        return straight + np.array([0.02, 0.1, -0.02])
+        return pose[:3, 3] - 0.3 * self._base[:, 1] + np.array([0, 0.06, 0.0])
 
     def _gait(self, angles: np.ndarray, turn: float, moving: float) -> np.ndarray:
         """Fingers let go one after another and take hold again while the thing turns; at least two always hold."""
@@ -177,69 +177,63 @@ class HandoverScene(Scene):
         self.item = item
         giver = "left" if rng.random() < 0.5 else "right"
         self.sides = (giver, "left" if giver == "right" else "right")
-        low, high = _two_grips(item)
+        views = (_frame((0.88, -0.2, -0.4), (0.1, -1.0, 0.1)), _frame((0.88, -0.05, -0.4), (0.1, -1.0, 0.1)))
+        self._bases = [_mirrored(make_transform(v, np.zeros(3)), s)[:3, :3] for v, s in zip(views, self.sides)]
+        solvers = [GraspSolver(model, shape, side, item) for side in self.sides]
+        grips = _two_grips(item)
+        self._standing = self._bases[0] @ solvers[0].rotation_at(grips[0], _TILT, 0.0)
+        # The taker's turn about the grip axis is the one that brings its forearm to its own side.
+        turns = np.arange(72) * 2 * np.pi / 72
+        wrists = [self._standing @ solvers[1].rotation_at(grips[1], _TILT, t).T for t in turns]
+        chosen = (0.0, turns[int(np.argmax([(w * self._bases[1]).sum() for w in wrists]))])
         self.cycles = tuple(
-            GraspSolver(model, shape, side, item).solve(grip, tilt_rad=0.1, steps=4)
-            for side, grip in zip(self.sides, (low, high))
+            solver.solve(grip, tilt_rad=_TILT, turns=np.array([turn]))
+            for solver, grip, turn in zip(solvers, grips, chosen)
         )
-        self._bases = (_frame((-0.8, -0.12, 0.5), (0.0, -1.0, 0.0)), _frame((-0.8, 0.05, 0.5), (0.0, -1.0, 0.0)))
         self._drift_seed = int(rng.integers(1 << 30))
         self._depth = rng.uniform(0.5, 0.56)
-        self._hold = [c.T_wrist_object[0] for c in self.cycles]
 
     def at(self, time_s: float) -> SceneState:
         """The state at a time."""
+        half = self.period_s / 2
         time = time_s % self.period_s
-        second = time >= self.period_s / 2
-        holder, taker = (1, 0) if second else (0, 1)
-        t = time % (self.period_s / 2)
+        holder, taker = (1, 0) if time >= half else (0, 1)
+        t = time % half
         T_view_object = self._object(time)
-        hands: list[HandState | None] = [None, None]
-        # 0-2.2 s shown to the camera by the holder, 2.2-4 taker comes, 4-4.8 closes, 4.8-5.6 holder opens, 5.6-7 leaves.
-        grab, release = float(ease((t - 4.0) / 0.8)), float(ease((t - 4.8) / 0.8))
-        approach, leave = float(ease((t - 2.2) / 1.8)), float(ease((t - 5.6) / 1.4))
-        hands[holder] = self._hand(holder, T_view_object, 1 - release, 1 - leave)
-        hands[taker] = self._hand(taker, T_view_object, grab, approach)
-        return SceneState(tuple(h for h in hands if h is not None), T_view_object)
+        # The taker comes (2.2 to 4 s), closes (to 4.8); then the holder opens (to 5.6) and leaves (to 7).
+        grab, release = ease((t - 4.0) / 0.8), ease((t - 4.8) / 0.8)
+        approach, leave = ease((t - 2.2) / 1.8), ease((t - 5.6) / 1.4)
+        hands = (
+            self._hand(holder, T_view_object, 1 - float(release), 1 - float(leave)),
+            self._hand(taker, T_view_object, float(grab), float(approach)),
+        )
+        return SceneState(hands if holder == 0 else hands[::-1], T_view_object)
 
     def _object(self, time: float) -> np.ndarray:
         """(4, 4) course of the thing: first holder's side, middle, second holder's side, middle."""
-        third = self.period_s / 2
-        sign = 1.0 if self.sides[0] == "right" else -1.0
-        places = Track(
-            (0.0, 1.6, 3.8, 5.6, third, third + 1.6, third + 3.8, third + 5.6),
-            np.array(
-                [[0.05, 0.35], [0.05, -0.2], [0, 0.0], [0, 0.0], [-0.05, -0.35], [-0.05, 0.2], [0, 0.0], [0, 0.0]]
-            ),
-            self.period_s,
-        )
-        x, turn = places.at(time)
-        drift = wave(time, self.period_s, np.random.default_rng(self._drift_seed), 0.008)
-        upright = _upright(self.item)
-        rotation = so3_exp(np.array([0, 0, 0.3 * turn])) @ so3_exp(np.array([0, turn, 0])) @ upright
-        center = np.array([x * sign, 0.0, self._depth]) + drift
-        return make_transform(rotation, center)
+        half = self.period_s / 2
+        sign = -1.0 if self.sides[0] == "right" else 1.0
+        shown = [[0.04, 0.3], [0.04, -0.25], [0, 0], [0, 0]]
+        course = np.array(shown + [[-x, -turn] for x, turn in shown]) * sign
+        times = tuple(start + t for start in (0.0, half) for t in (0.4, 1.5, 2.6, 6.8))
+        x, turn = Track((0.0, *times[1:]), course, self.period_s).at(time)
+        drift = wave(time, self.period_s, np.random.default_rng(self._drift_seed), 0.006)
+        rotation = so3_exp(np.array([0, turn, 0.3 * turn])) @ self._standing
+        center = np.array([x, 0.0, self._depth]) + drift
+        assert self.item is not None
+        return make_transform(rotation, center - rotation @ self.item.grips[0].center)
 
     def _hand(self, number: int, T_view_object: np.ndarray, closed: float, near: float) -> HandState:
         side, cycle = self.sides[number], self.cycles[number]
+        sign = -1.0 if side == "right" else 1.0
         angles = cycle.open_angles + closed * (cycle.angles[0] - cycle.open_angles)
-        turned = T_view_object @ self._spin(number)
-        T_view_wrist = turned @ invert_transform(self._hold[number])
-        sign = 1.0 if side == "right" else -1.0
+        hold = T_view_object @ invert_transform(cycle.T_wrist_object[0])
         # An open hand backs off along its palm's normal first, then to its own side.
-        back = 0.012 * (1 - closed) + 0.05 * (1 - near)
-        T_view_wrist = T_view_wrist.copy()
-        T_view_wrist[:3, 3] -= back * T_view_wrist[:3, 2]
-        rest = make_transform(_mirrored(make_transform(self._bases[number], np.zeros(3)), side)[:3, :3],
-                              np.array([sign * 0.21, 0.06, self._depth - 0.03]))  # fmt: skip
-        T_view_wrist = blend_poses(rest, T_view_wrist, near)
-        out = T_view_wrist[:3, 1] * -0.26
-        elbow = T_view_wrist[:3, 3] + out + np.array([0.04 * sign, 0.1, -0.02])
+        hold[:3, 3] -= (0.012 * (1 - closed) + 0.05 * (1 - near)) * hold[:3, 2]
+        rest = make_transform(self._bases[number], np.array([sign * 0.2, 0.03, self._depth]))
+        T_view_wrist = blend_poses(rest, hold, near)
+        elbow = T_view_wrist[:3, 3] - 0.3 * T_view_wrist[:3, 1] + np.array([0.05 * sign, 0.06, 0])
         return HandState(side, angles, T_view_wrist, elbow)
-
-    def _spin(self, number: int) -> np.ndarray:
-        """(4, 4) turn of the thing about its own axis that brings each hand's forearm to its own side."""
-        return np.eye(4)
 
 
 def _two_grips(item: SimObject) -> tuple[GripSite, GripSite]:
@@ -251,13 +245,6 @@ def _two_grips(item: SimObject) -> tuple[GripSite, GripSite]:
     down = min(low + 0.042, -0.01)
     up = max(min(high - 0.06, down + 0.088), 0.01)
     return (GripSite(grip.center + axis * down, axis, "wrap"), GripSite(grip.center + axis * up, axis, "wrap"))
-
-
-def _upright(item: SimObject) -> np.ndarray:
-    """(3, 3) rotation that stands the grip axis up in the picture."""
-    from hoi_ros.simulation.grasp import _rotation_between
-
-    return _rotation_between(item.grips[0].axis, np.array([0.0, -1.0, 0.0]))
 
 
 class BareScene(Scene):

@@ -135,7 +135,8 @@ class Simulator:
         skin = HandSkin(self.model, self.hand_shape, tone, self.config.seed)
         sleeve = rng.uniform(40, 200) * (0.6 + 0.4 * rng.random(3))
         sleeve_from = float(rng.uniform(0.05, 0.16)) if rng.random() < 0.7 else 1.0
-        self._forearm = ForearmShape(skin.attributes[:, :3].astype(np.float64), sleeve_from, self.config.seed)
+        rest = skin.attributes[:, :3].astype(np.float64)
+        self._forearm = ForearmShape(rest, self.model.faces("right"), sleeve_from, self.config.seed)
         for side in self.scene.sides:
             self._hands[side] = HandActor(skin, self.model.faces(side), _LABELS[side])
             probe = self._forearm.build(np.eye(4), np.array([0.0, -0.3, 0]), side)

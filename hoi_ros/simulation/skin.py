@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from hoi_ros.hand_model import HandModel
+from hoi_ros.simulation.motion import ease
 from hoi_ros.simulation.objects import sample_texture
 from hoi_ros.simulation.prints import fractal_noise
 
@@ -33,6 +34,14 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return out / (np.linalg.norm(out, axis=1, keepdims=True) + 1e-12)
 
 
+def wrist_cap(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """(F,) bool: the faces that close a rest hand (V, 3) at the wrist."""
+    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    normals = np.cross(b - a, c - a)
+    facing = -normals[:, 1] / (np.linalg.norm(normals, axis=1) + 1e-12)
+    return (facing > 0.6) & ((a + b + c)[:, 1] / 3 < vertices[:, 1].min() + 0.02)
+
+
 class HandSkin:
     """Skin pictures of the right hand's palm and back, looked up by position in the rest shape."""
 
@@ -41,9 +50,7 @@ class HandSkin:
         vertices = rest.vertices[0].astype(np.float64)
         normals = vertex_normals(vertices, model.faces("right"))
         palmar = np.clip(normals[:, 2] * 0.9 + 0.5, 0, 1)
-        low = vertices[:, 1].min()
-        capped = (vertices[:, 1][model.faces("right")] < low + 0.004).all(1)
-        self.open_mask = ~capped
+        self.open_mask = ~wrist_cap(vertices, model.faces("right"))
         """(F,) bool: faces without the cap that closes the wrist; the cap must not bend the skin's normals."""
         self.attributes = np.concatenate([vertices, palmar[:, None]], 1).astype(np.float32)
         """(V, 4) rest position in metres and palm-ness 0 to 1."""
@@ -208,17 +215,23 @@ def arm_faces() -> np.ndarray:
 class ForearmShape:
     """Builds the forearm that continues a hand model's wrist towards an elbow."""
 
-    def __init__(self, rest_vertices: np.ndarray, sleeve_from_m: float, seed: int) -> None:
-        low = rest_vertices[:, 1].min()
-        band = rest_vertices[rest_vertices[:, 1] < low + 0.012]
-        self._start = np.array([np.mean([band[:, 0].min(), band[:, 0].max()]), low + 0.008,
-                                np.mean([band[:, 2].min(), band[:, 2].max()])])  # fmt: skip
-        self._half = np.array([np.ptp(band[:, 0]), np.ptp(band[:, 2])]) / 2
+    def __init__(self, rest_vertices: np.ndarray, faces: np.ndarray, sleeve_from_m: float, seed: int) -> None:
+        cap = wrist_cap(rest_vertices, faces)
+        rim = np.intersect1d(faces[cap], faces[~cap])
+        loop = rest_vertices[rim]
+        self._start = (loop.min(0) + loop.max(0)) / 2 + [0, 0.006, 0]
+        self._half = np.array([np.ptp(loop[:, 0]), np.ptp(loop[:, 2])]) / 2
         angle = np.linspace(0, 2 * np.pi, ARM_SIDES, endpoint=False)
         self._circle = np.stack([np.cos(angle), np.sin(angle)], 1)
+        # The tube begins with the outline of the wrist itself and turns into an ellipse.
+        flat = (loop - self._start)[:, [0, 2]]
+        at = np.arctan2(flat[:, 1], flat[:, 0])
+        order = np.argsort(at)
+        radius = np.interp(angle, at[order], np.linalg.norm(flat, axis=1)[order], period=2 * np.pi)
+        self._outline = self._circle * radius[:, None]
         self.faces = arm_faces()
         rng = np.random.default_rng([seed, 502])
-        steps = np.concatenate([[0, 0.008, 0.02, 0.035, 0.05], np.linspace(0.065, 0.3, ARM_RINGS - 5)])
+        steps = np.concatenate([[0, 0.008, 0.02, 0.035, 0.05], np.linspace(0.065, 0.42, ARM_RINGS - 5)])
         self._steps, self._sleeve_from = steps, sleeve_from_m
         wrinkle = 1 + 0.035 * rng.standard_normal((ARM_RINGS, ARM_SIDES))
         self._wrinkle = cv2.GaussianBlur(np.tile(wrinkle, (1, 3)), (0, 0), 1.2)[:, ARM_SIDES : 2 * ARM_SIDES]
@@ -249,15 +262,16 @@ class ForearmShape:
             x = x_axis - along * (x_axis @ along)
             x = x / np.linalg.norm(x)
             z = np.cross(x, -along) * mirror[0]
-            grow = np.interp(s, [0, 0.03, 0.12, 0.3], [1.0, 1.0, 1.22, 1.6])
+            grow = np.interp(s, [0, 0.03, 0.12, 0.3, 0.42], [1.0, 1.0, 1.22, 1.6, 1.75])
             thick = np.interp(s, [0, 0.1, 0.3], [1.0, 1.12, 1.3])
-            half = self._half * 1.03 * (grow, grow * thick)
+            half = self._half * (grow, grow * thick)
             if s > self._sleeve_from:
                 half = half * 1.14 + 0.003
                 wrinkle = self._wrinkle[r][:, None]
             else:
                 wrinkle = np.ones((ARM_SIDES, 1))
-            local = self._circle * half * wrinkle
+            wrist = 1 - float(ease(s / 0.045))
+            local = self._circle * half * wrinkle * (1 - wrist) + self._outline * wrist * (0.97 if r == 0 else 1.015)
             rings.append(center + local[:, :1] * x + local[:, 1:] * z)
         return np.concatenate(rings)
 
