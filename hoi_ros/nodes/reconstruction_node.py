@@ -113,6 +113,8 @@ class ReconstructionNode(FrameNode):
             return None
         observation = record.observation
         if self.reconstructor.integrate(record.frame, observation):
+            if observation.object_id != self._object_id:
+                self._clear_mesh()
             self._fused += 1
             self._object_id, self._stamp_ns = observation.object_id, record.frame.stamp_ns
         if self._mesh_worker.idle and self.reconstructor.changed_enough():
@@ -174,6 +176,10 @@ class ReconstructionNode(FrameNode):
 
     def reset_core(self) -> None:
         self.reconstructor.reset()
+        self._clear_mesh()
+
+    def _clear_mesh(self) -> None:
+        """Take the mesh out of every viewer."""
         self.mesh, self._fused = None, 0
         empty = TriangleMesh(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32))
         self._mesh_publisher.publish(

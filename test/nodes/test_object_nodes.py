@@ -24,7 +24,7 @@ from hoi_ros.nodes.camera_node import CameraNode
 from hoi_ros.nodes.composition import ComposedPipeline
 from hoi_ros.nodes.contact_markers import ContactMarkers, hand_regions
 from hoi_ros.nodes.conversions import array_from_image, stamp_of, transform_from_pose
-from hoi_ros.nodes.frame_bus import ObjectFrame
+from hoi_ros.nodes.frame_bus import MeshUpdate, ObjectFrame
 from hoi_ros.nodes.hand_node import HandNode
 from hoi_ros.nodes.qos import LATCHED, RESULT
 from hoi_ros.nodes.reconstruction_node import ReconstructionNode
@@ -309,3 +309,43 @@ def test_regions_cover_the_hand_and_contacts_lie_on_the_object():
         gap = np.linalg.norm(points[:, None] - vertices[tip].astype(float), axis=-1).min()
         assert gap < 0.02
     assert message.markers[0].action == Marker.ADD
+
+
+def test_a_foreign_camera_feeds_the_composed_nodes(ros, cores):
+    frames, _ = cores
+    pipeline = ComposedPipeline({"camera_node": {"source": "topics"}, "hand_node": {"depth_wait_s": 1.0}})
+    assert "camera_node" not in pipeline.nodes
+    camera = CameraNode({"source": "rgbd:x", "stamps": "source", "depth_encoding": "32FC1"})
+    pipeline.executor.add_node(camera)
+    camera.trigger_configure()
+    publishers = (camera._color, camera._depth, camera._info)
+    spin_until(pipeline.executor, lambda: all(p.get_subscription_count() == 1 for p in publishers))
+    camera.trigger_activate()
+    seen = pipeline.nodes["tracker_node"].tracker.seen
+    spin_until(pipeline.executor, lambda: len(seen) == 10)
+    for i, (frame, hands, faces) in seen.items():
+        np.testing.assert_array_equal(frame.depth_m, frames[i].depth_m)
+        assert frame.stamp_ns == frames[i].stamp_ns and len(hands) == 2 and set(faces) == {"left", "right"}
+    camera.close()
+    pipeline.close()
+
+
+def test_a_new_object_clears_the_old_mesh(ros, cores):
+    """A reset of the reconstruction publishes a deletion, so that no viewer keeps showing the old thing."""
+    pipeline = ComposedPipeline({"camera_node": {"source": "rgbd:x", "pace": "consumed"}})
+    reader = Reader(ros, pipeline.executor)
+    reader.subscribe_late()
+    pipeline.spin(10.0)
+    spin_until(pipeline.executor, lambda: reader.got["object/mesh"])
+    node, got = pipeline.nodes["reconstruction_node"], reader.got["object/mesh"]
+    node.reset_core()
+    spin_until(pipeline.executor, lambda: got[-1].action == Marker.DELETE)
+    node.publish_mesh(MeshUpdate(5, 0, MESH))
+    spin_until(pipeline.executor, lambda: got[-1].action == Marker.ADD)
+    frame = cores[0][0]
+    another = ObjectObservation("tracking", 1, pose_of(0), mask=np.ones((48, 64), bool))
+    node.process(ObjectFrame(frame, [], {}, another))
+    spin_until(pipeline.executor, lambda: got[-1].action == Marker.DELETE)
+    assert got[-1].id == 0 and node.mesh is None
+    reader.node.destroy_node()
+    pipeline.close()
