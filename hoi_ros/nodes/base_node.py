@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import rclpy
@@ -315,8 +317,24 @@ def run_node(make_node: Callable[[], HoiNode], args: list[str] | None = None) ->
         return 2
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except Exception:
+        # Stopped while configuring: what was being created had lost its context.
+        if rclpy.ok():
+            raise
     finally:
-        if node is not None:
-            node.close()
-        rclpy.try_shutdown()
+        with _unbroken():
+            if node is not None:
+                node.close()
+            rclpy.try_shutdown()
     return 0
+
+
+@contextlib.contextmanager
+def _unbroken() -> Iterator[None]:
+    """Ignore Ctrl-C and SIGTERM: a second one (launch sends its own after the terminal's) must not break closing off."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -52,7 +52,7 @@ def check_recording_path(path: Path) -> Path:
     return path
 
 
-class BagWriter:
+class Recording:
     """A rosbag2 folder with one MCAP file; channels appear with their first message."""
 
     def __init__(self, path: Path, compression: str = "zstd") -> None:
@@ -124,7 +124,7 @@ class RecorderNode(HoiNode):
         config = self.setting(RecorderConfig)
         if not config.path:
             raise InputError("recorder_node: parameter 'path' is empty: give the folder of the new bag")
-        self._bag = BagWriter(Path(config.path), config.compression)
+        self._bag = Recording(Path(config.path), config.compression)
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._waiting_bytes = 0
         self._lock = threading.Lock()
