@@ -46,8 +46,20 @@ setup(
         NAME: [
             f"**/{pattern}"
             for pattern in (
-                "*.npz", "*.onnx", "*.pt", "*.json", "*.yaml", "*.xml", "*.md", "*.txt",
-                "*.glb", "*.png", "*.jpg", "LICENSE*", "NOTICE*", "py.typed",
+                "*.npz",
+                "*.onnx",
+                "*.pt",
+                "*.json",
+                "*.yaml",
+                "*.xml",
+                "*.md",
+                "*.txt",
+                "*.glb",
+                "*.png",
+                "*.jpg",
+                "LICENSE*",
+                "NOTICE*",
+                "py.typed",
             )
         ]
     },

@@ -331,7 +331,7 @@ def run_node(make_node: Callable[[], HoiNode], args: list[str] | None = None) ->
 
 @contextlib.contextmanager
 def _unbroken() -> Iterator[None]:
-    """Ignore Ctrl-C and SIGTERM: a second one (launch sends its own after the terminal's) must not break closing off."""
+    """Ignore signals: a second one (launch sends its own after the terminal's) must not break closing off."""
     before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
