@@ -3,11 +3,18 @@ from xml.etree import ElementTree
 from hoi_ros.nodes.dds_profile import PROFILE_FILE, PROFILE_VARIABLES, use_shared_memory_profile
 
 
-def test_both_variables_are_set_and_again_is_the_same():
-    environment = {}
-    assert use_shared_memory_profile(environment) == PROFILE_FILE
-    assert environment == {name: str(PROFILE_FILE) for name in PROFILE_VARIABLES}
-    assert use_shared_memory_profile(environment) == PROFILE_FILE
+def test_the_variable_that_this_ros_reads_is_set_and_again_is_the_same(monkeypatch):
+    for version, names in (
+        ("9.1.2", PROFILE_VARIABLES[:1]),
+        ("7.1.6", PROFILE_VARIABLES[1:]),
+        ("10.0.0", PROFILE_VARIABLES[:1]),
+        (None, PROFILE_VARIABLES),
+    ):
+        monkeypatch.setattr("hoi_ros.nodes.dds_profile._rclpy_version", lambda version=version: version)
+        environment = {}
+        assert use_shared_memory_profile(environment) == PROFILE_FILE
+        assert environment == {name: str(PROFILE_FILE) for name in names}
+        assert use_shared_memory_profile(environment) == PROFILE_FILE
 
 
 def test_a_users_own_profile_or_transport_stays():
