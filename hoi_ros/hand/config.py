@@ -1,0 +1,30 @@
+"""Settings of the hand estimator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hoi_ros.config import setting
+
+
+@dataclass(frozen=True)
+class HandConfig:
+    """Hands: detection, tracking, smoothing and the mesh."""
+
+    estimator: str = setting("embedded", "which estimator: embedded, or handos (a network whose weights are to come)")
+    max_hands: int = setting(2, "most hands reported in a frame", low=1, high=16)
+    detection_threshold: float = setting(0.5, "palm score above which a palm is looked at", low=0.05, high=1.0)
+    presence_threshold: float = setting(0.5, "landmark network's score below which there is no hand", low=0.0, high=1.0)
+    redetect_interval_frames: int = setting(
+        4, "with fewer than max_hands tracked, look for more in every Nth frame", low=1
+    )
+    keep_lost_s: float = setting(1.0, "a hand found again within this time keeps its track id", low=0.0)
+    border_fraction: float = setting(
+        0.5, "border around the picture, in its longer side, for hands that fill it; 0 never tries", low=0.0, high=2.0
+    )
+    smoothing: bool = setting(True, "one-euro smoothing of landmarks over time")
+    smoothing_min_cutoff_hz: float = setting(1.5, "cut-off for a hand at rest; lower is calmer", low=0.01)
+    smoothing_beta: float = setting(6.0, "cut-off gained per hand size per second; higher lags less", low=0.0)
+    average_mirrored: bool = setting(True, "single images: average with the mirrored crop")
+    hand_model: str = setting("", "path of a licensed MANO file; empty for the free hand")
+    threads: int = setting(2, "CPU threads of the networks", low=1, high=64)
