@@ -19,8 +19,8 @@ class PixelEvidence:
     """A rectangle of pixels, one row each, on the device that fuses them."""
 
     rows: torch.Tensor
-    """(P, 7) float32: depth m (0 says nothing), surface weight, pixels to the nearest edge, gap in metres beyond which
-    the space in front is free, R, G, B."""
+    """(P, 8) float32: depth m (0 says nothing), surface weight, pixels to the nearest edge, gap in metres beyond which
+    the space in front is free, cosine between ray and surface normal, R, G, B."""
     depth: torch.Tensor
     """(P,) float32: column 0 of rows, contiguous."""
     surface_points_camera: np.ndarray
@@ -93,18 +93,20 @@ def gather_evidence(
     surface = object_mask[cut] & open_mask
     free = open_mask & ~object_mask[cut]
     to_edge = np.where(surface, _distance_to_edge(surface), _distance_to_edge(free))
-    weight = surface * np.minimum(to_edge / model.edge_px, 1) * _viewing_cosine(depth, surface, intrinsics, (x0, y0))
+    cosine = _viewing_cosine(depth, surface, intrinsics, (x0, y0))
+    weight = surface * np.minimum(to_edge / model.edge_px, 1) * cosine
     weight *= 1 / (1 + (model.noise_per_m2 * depth * depth / 0.0015) ** 2)
 
-    rows = np.empty((*depth.shape, 7), np.float32)
+    rows = np.empty((*depth.shape, 8), np.float32)
     rows[..., 0] = np.where(open_mask, depth, 0)
     rows[..., 1] = weight
     rows[..., 2] = to_edge
     rows[..., 3] = model.free_margin_m + 3 * model.noise_per_m2 * depth * depth
-    rows[..., 4:] = color[cut]
+    rows[..., 4] = cosine
+    rows[..., 5:] = color[cut]
     points = pointmap_from_depth(depth[::3, ::3], _every_third(intrinsics, x0, y0))[surface[::3, ::3]]
     return PixelEvidence(
-        rows=torch.from_numpy(rows.reshape(-1, 7)).to(device),
+        rows=torch.from_numpy(rows.reshape(-1, 8)).to(device),
         depth=torch.from_numpy(rows[..., 0].reshape(-1)).to(device),
         surface_points_camera=points,
         origin_px=(x0, y0),
