@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def run_clip(path: Path, out: Path, max_hands: int) -> dict[str, object]:
                 tiles.append(cv2.resize(picture, (480, 270), interpolation=cv2.INTER_AREA))
     estimator.close()
     save_sheet(tiles, out / f"{path.stem}.png")
-    flips = sum(a != b for track in sides.values() for a, b in zip(track, track[1:]))
+    flips = sum(a != b for track in sides.values() for a, b in itertools.pairwise(track))
     return {
         "clip": path.name,
         "frames": len(counts),

@@ -18,7 +18,7 @@ from hoi_ros.evaluation.metrics import compare_surfaces, sample_surface
 from hoi_ros.evaluation.report import hand_report, markdown_table, pose_report
 from hoi_ros.geometry import invert_transform, transform_points
 from hoi_ros.pipeline import HoiPipeline, PipelineConfig
-from hoi_ros.reconstruction import save_mesh
+from hoi_ros.reconstruction.mesh_io import save_mesh
 from hoi_ros.simulation import Simulator, SimulatorConfig
 
 VISIBLE = 0.2

@@ -106,7 +106,7 @@ def gather_parameters(files: list[Path], assignments: list[str]) -> dict[str, di
 def core_configs() -> dict[str, type]:
     """Node name to the config class of the part behind it."""
     from hoi_ros.hand import HandConfig
-    from hoi_ros.reconstruction import ReconstructionConfig
+    from hoi_ros.reconstruction.reconstructor import ReconstructionConfig
     from hoi_ros.sources import SourceConfig
     from hoi_ros.tracking import TrackerConfig
 

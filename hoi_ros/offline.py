@@ -15,7 +15,7 @@ from hoi_ros.datatypes import RgbdFrame
 from hoi_ros.errors import InputError
 from hoi_ros.overlay import draw_overlay
 from hoi_ros.pipeline import HoiPipeline, PipelineConfig, PipelineResult
-from hoi_ros.reconstruction import save_mesh
+from hoi_ros.reconstruction.mesh_io import save_mesh
 from hoi_ros.results import (
     HandTable,
     VideoWriter,

@@ -10,7 +10,7 @@ import numpy as np
 from hoi_ros.datatypes import HandEstimate, ObjectObservation, RgbdFrame, TriangleMesh
 from hoi_ros.device import resolve_device
 from hoi_ros.hand import HandConfig, create_hand_estimator
-from hoi_ros.reconstruction import ObjectReconstructor, ReconstructionConfig
+from hoi_ros.reconstruction.reconstructor import ObjectReconstructor, ReconstructionConfig
 from hoi_ros.tracking import ObjectTracker, TrackerConfig
 
 
