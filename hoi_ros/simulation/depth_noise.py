@@ -44,35 +44,37 @@ class DepthNoise:
         depth = depth_m.astype(np.float32)
         known = depth > 0
         edge, low, high = self._edges(depth)
-        noisy = depth + self._axial(depth, intrinsics, rng)
+        noisy = (depth + self._axial(depth, intrinsics, rng)).astype(np.float32)
         chance = rng.random(depth.shape, dtype=np.float32)
         flying = edge & (chance < self.flying_fraction)
         mix = rng.random(depth.shape, dtype=np.float32)
-        noisy = np.where(flying, low + mix * (high - low), noisy)
+        noisy = np.where(flying, low + mix * (high - low), noisy).astype(np.float32)
         hole = self._occlusion_band(depth, intrinsics) & (chance < 0.9)
-        hole |= self._grazing(depth, intrinsics) & (chance < 0.8)
+        hole |= self._grazing(depth, intrinsics) & ~edge & (chance < 0.8)
         hole |= edge & (chance > 0.75)
         hole |= ~known | (noisy < self.near_m) | (noisy > self.far_m)
         quantised = np.round(noisy / self.step_m) * self.step_m
         return np.where(hole, 0, quantised).astype(np.float32)
 
-    def sigma_m(self, depth_m: np.ndarray | float, focal_px: float) -> np.ndarray | float:
+    def sigma_m(self, depth_m: np.ndarray | float, focal_px: float) -> np.ndarray:
         """Axial standard deviation in metres at a depth; grows with its square."""
-        return np.square(depth_m) * self.subpixel_px / (focal_px * self.baseline_m)
+        return np.asarray(np.square(depth_m) * self.subpixel_px / (focal_px * self.baseline_m))
 
     def _axial(self, depth: np.ndarray, intrinsics: CameraIntrinsics, rng: np.random.Generator) -> np.ndarray:
-        noise = rng.standard_normal(depth.shape, dtype=np.float32)
+        noise: np.ndarray = rng.standard_normal(depth.shape, dtype=np.float32)
         if self.correlation_px > 0:
-            noise = cv2.GaussianBlur(noise, (0, 0), self.correlation_px / 2)
-            noise *= 1 / _blur_gain(self.correlation_px / 2)
+            sigma = self.correlation_px / 2
+            noise = cv2.GaussianBlur(noise, (0, 0), sigma) / np.float32(_blur_gain(sigma))
         return noise * self.sigma_m(depth, intrinsics.fx)
 
     def _edges(self, depth: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         kernel = np.ones((3, 3), np.uint8)
         far = np.where(depth > 0, depth, self.far_m)
         low, high = cv2.erode(far, kernel), cv2.dilate(far, kernel)
-        # Slanted surfaces have steps too; an edge is a step that the slope does not explain.
-        return (high - low) > self.edge_m + 0.03 * low, low, high
+        # Slanted surfaces step from pixel to pixel too; an edge is where the step itself changes.
+        bend = np.array([[1, -2, 1]], np.float32)
+        across, along = cv2.filter2D(far, cv2.CV_32F, bend), cv2.filter2D(far, cv2.CV_32F, bend.T)
+        return np.maximum(np.abs(across), np.abs(along)) > self.edge_m + 0.01 * low, low, high
 
     def _occlusion_band(self, depth: np.ndarray, intrinsics: CameraIntrinsics) -> np.ndarray:
         """Pixels left of a near surface that the second camera cannot see past it."""

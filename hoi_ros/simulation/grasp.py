@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hoi_ros.datatypes import FINGERS
 from hoi_ros.geometry import make_transform, so3_exp, so3_log
 from hoi_ros.hand_model import HandModel
 from hoi_ros.simulation.objects import GripSite, SimObject
+from hoi_ros.simulation.raycast import TriangleScene
 
 FULL_TURN = np.arange(24) * 2 * np.pi / 24
 _CLOSING_STEPS = 14
@@ -57,16 +59,31 @@ class SignedDistance:
     """Distance of points to a closed surface, negative inside."""
 
     def __init__(self, item: SimObject) -> None:
-        import open3d as o3d
-
-        self._scene = o3d.t.geometry.RaycastingScene(nthreads=2)
-        self._scene.add_triangles(item.vertices.astype(np.float32), item.faces.astype(np.uint32))
-        self._tensor = o3d.core.Tensor
+        self._scene = TriangleScene(item.vertices, item.faces)
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
         """(...) metres of (..., 3) points in the object frame."""
-        flat = np.ascontiguousarray(points.reshape(-1, 3), np.float32)
-        return self._scene.compute_signed_distance(self._tensor(flat)).numpy().reshape(points.shape[:-1])
+        return self._scene.signed_distance(points)
+
+
+class GriddedDistance:
+    """`SignedDistance` sampled on a grid round the thing and read between the samples: rough at edges, far faster."""
+
+    def __init__(
+        self, exact: SignedDistance, item: SimObject, pitch_m: float = 0.0025, margin_m: float = 0.025
+    ) -> None:
+        low, high = item.vertices.min(0) - margin_m, item.vertices.max(0) + margin_m
+        counts = np.ceil((high - low) / pitch_m).astype(int) + 1
+        axes = [low[k] + pitch_m * np.arange(counts[k]) for k in range(3)]
+        self._values = exact(np.stack(np.meshgrid(*axes, indexing="ij"), -1).astype(np.float32))
+        self._low, self._pitch = low, pitch_m
+
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        """(...) metres of (..., 3) points in the object frame; beyond the grid the value at its border."""
+        from scipy.ndimage import map_coordinates
+
+        place = ((points - self._low) / self._pitch).reshape(-1, 3).T
+        return map_coordinates(self._values, place, order=1, mode="nearest").reshape(points.shape[:-1])
 
 
 class AngleMap:
@@ -76,16 +93,21 @@ class AngleMap:
         self.names = list(model.joint_angle_names)
         self.limits = np.asarray(model.joint_limits, float)
 
-    def index(self, *words: str) -> int | None:
-        """Place of the angle whose name holds all words; None when the model has none."""
-        found = [i for i, name in enumerate(self.names) if all(w in name for w in words)]
-        return found[0] if found else None
+    def index(self, *words: str) -> int:
+        """Place of the first angle whose name holds all words.
+
+        Raises:
+            KeyError: the model has no such angle.
+        """
+        for i, name in enumerate(self.names):
+            if all(word in name for word in words):
+                return i
+        raise KeyError(f"hand model has no joint angle named like {' '.join(words)}")
 
     def set(self, angles: np.ndarray, value: float | np.ndarray, *words: str) -> None:
         """Set one angle in place in (..., A), kept within its limits."""
         i = self.index(*words)
-        if i is not None:
-            angles[..., i] = np.clip(value, self.limits[i, 0], self.limits[i, 1])
+        angles[..., i] = np.clip(value, self.limits[i, 0], self.limits[i, 1])
 
 
 class HandParts:
@@ -125,7 +147,8 @@ class GraspSolver:
     def __init__(self, model: HandModel, shape: np.ndarray, side: str, item: SimObject) -> None:
         self.model, self.shape, self.side = model, shape, side
         self.parts, self.map = HandParts(model, shape), AngleMap(model)
-        self.distance = SignedDistance(item)
+        self.exact_distance = SignedDistance(item)
+        self.distance = GriddedDistance(self.exact_distance, item)
         self.item = item
         self.mirror = np.array([-1.0 if side == "left" else 1.0, 1.0, 1.0])
 
@@ -190,7 +213,7 @@ class GraspSolver:
     def open_angles(self, preset: int) -> np.ndarray:
         """(A,) hand spread ready to close, with one of three thumb positions."""
         angles = np.zeros(len(self.map.names))
-        for finger in ("index", "middle", "ring", "little"):
+        for finger in FINGERS[1:]:
             self.map.set(angles, 0.02, finger, "mcp", "flex")
             self.map.set(angles, 0.08, finger, "pip")
         spread, roll = ((0.3, 0.45), (0.55, 0.7), (0.1, 0.2))[preset]
@@ -201,11 +224,10 @@ class GraspSolver:
 
     def _stages(self) -> list[tuple[int, dict[tuple[str, ...], float]]]:
         """First segment that can move and the share of full flexion of each joint, stage by stage."""
-        fingers = ("index", "middle", "ring", "little")
         first: dict[tuple[str, ...], float] = {}
         second: dict[tuple[str, ...], float] = {}
         third: dict[tuple[str, ...], float] = {}
-        for name in fingers:
+        for name in FINGERS[1:]:
             first.update({(name, "mcp", "flex"): 1.35, (name, "pip"): 1.25, (name, "dip"): 0.55})
             second.update({(name, "pip"): 1.6, (name, "dip"): 0.8})
             third.update({(name, "dip"): 0.9})
@@ -216,13 +238,31 @@ class GraspSolver:
 
     def _close(self, poses: np.ndarray, grip: GripSite, preset: int) -> GraspCycle:
         start = self.open_angles(preset)
-        angles = np.repeat(start[None], len(poses), 0)
+        angles = self._free_start(start, poses)
         for segment, travel in self._stages():
             angles = self._advance(angles, poses, segment, travel)
         vertices = self._pose(angles)
-        gaps = self._gaps(vertices, poses)
+        gaps = self.exact_distance(_in_object(vertices, poses))
         tips = np.stack([gaps[:, self.parts.mask(f, 3)].min(1) for f in range(5)], 1)
         return GraspCycle(angles, start, poses, np.clip(-gaps.min(1), 0, None), tips, grip.center)
+
+    def _free_start(self, start: np.ndarray, poses: np.ndarray) -> np.ndarray:
+        """(K, A) open hand in which a finger that would begin inside the thing is stretched or curled out of it."""
+        out = np.repeat(start[None], len(poses), 0)
+        free = np.zeros((len(poses), 5), bool)
+        for knuckle, middle in ((0.0, 0.0), (-0.3, 0.0), (0.3, 0.5), (0.6, 0.9), (0.9, 1.2)):
+            tried = np.repeat(start[None], len(poses), 0)
+            for name in FINGERS[1:]:
+                self.map.set(tried, start[self.map.index(name, "mcp", "flex")] + knuckle, name, "mcp", "flex")
+                self.map.set(tried, start[self.map.index(name, "pip")] + middle, name, "pip")
+            gaps = self._gaps(self._pose(tried), poses)
+            for finger, name in enumerate(FINGERS):
+                clear = gaps[:, self.parts.mask(finger, 1)].min(1) > 0
+                columns = np.array([i for i, angle in enumerate(self.map.names) if angle.startswith(name)])
+                chosen = np.flatnonzero(clear & ~free[:, finger])
+                out[np.ix_(chosen, columns)] = tried[np.ix_(chosen, columns)]
+                free[chosen, finger] = True
+        return out
 
     def _advance(
         self, angles: np.ndarray, poses: np.ndarray, segment: int, travel: dict[tuple[str, ...], float]
@@ -234,9 +274,8 @@ class GraspSolver:
         finger_of = np.full(angles.shape[1], -1)
         for words, amount in travel.items():
             i = self.map.index(*words)
-            if i is not None:
-                delta[:, i] = np.clip(angles[:, i] + amount, *self.map.limits[i]) - angles[:, i]
-                finger_of[i] = ("thumb", "index", "middle", "ring", "little").index(words[0])
+            delta[:, i] = np.clip(angles[:, i] + amount, *self.map.limits[i]) - angles[:, i]
+            finger_of[i] = FINGERS.index(words[0])
         tried = angles[:, None] + shares[None, :, None] * delta[:, None]
         vertices = self._pose(tried.reshape(count * len(shares), -1))
         moving = self.parts.segment >= segment
@@ -257,8 +296,12 @@ class GraspSolver:
 
     def _gaps(self, vertices: np.ndarray, T_wrist_object: np.ndarray) -> np.ndarray:
         """(B, V) signed distances of wrist-frame vertices to the thing at (B, 4, 4)."""
-        local = (vertices - T_wrist_object[:, None, :3, 3]) @ T_wrist_object[:, :3, :3]
-        return self.distance(local)
+        return self.distance(_in_object(vertices, T_wrist_object))
+
+
+def _in_object(vertices: np.ndarray, T_wrist_object: np.ndarray) -> np.ndarray:
+    """(B, V, 3) wrist-frame vertices in the object's frame."""
+    return (vertices - T_wrist_object[:, None, :3, 3]) @ T_wrist_object[:, :3, :3]
 
 
 def _first_contact(clearance: np.ndarray, shares: np.ndarray) -> np.ndarray:

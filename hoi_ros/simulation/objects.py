@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -51,7 +51,7 @@ class SimObject:
     """(H, W, 3) uint8 RGB."""
     grips: tuple[GripSite, ...]
 
-    def colored_mesh(self, max_edge_m: float = 0.003) -> TriangleMesh:
+    def colored_mesh(self, max_edge_m: float = 0.004) -> TriangleMesh:
         """The same surface cut so finely that colours at the vertices carry the print."""
         return _dense_mesh(self, max_edge_m)
 
@@ -120,7 +120,7 @@ def _file_colors(mesh: trimesh.Trimesh) -> tuple[np.ndarray, np.ndarray]:
     """Corner coordinates and picture of a loaded mesh: its texture, else its vertex colours, else grey."""
     import trimesh
 
-    visual = mesh.visual
+    visual: Any = mesh.visual
     if isinstance(visual, trimesh.visual.TextureVisuals) and visual.uv is not None:
         material = visual.material
         image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
@@ -246,8 +246,9 @@ def sample_texture(texture: np.ndarray, uv: np.ndarray) -> np.ndarray:
     return picked.reshape(rows * columns, -1)[:count]
 
 
-def _textured(name: str, mesh: trimesh.Trimesh, charts: list[Chart], grips: tuple[GripSite, ...]) -> SimObject:
+def _textured(name: str, coarse: trimesh.Trimesh, charts: list[Chart], grips: tuple[GripSite, ...]) -> SimObject:
     """Print every face with the first chart that picks it; pictures are stacked into one texture."""
+    mesh: Any = coarse.subdivide_to_size(0.03)
     faces = np.asarray(mesh.faces)
     corners = np.asarray(mesh.vertices)[faces]
     centers, normals = corners.mean(1), np.asarray(mesh.face_normals)
@@ -313,7 +314,7 @@ def _bottle() -> SimObject:
     body = [(0, -0.1), (0.03, -0.1), (0.0325, -0.097), (0.033, -0.093), (0.033, -0.05), (0.0315, -0.02), (0.033, 0.01)]
     neck = [(0.033, 0.03), (0.031, 0.042), (0.025, 0.055), (0.017, 0.068), (0.0135, 0.074), (0.0135, 0.082)]
     cap = [(0.0155, 0.082), (0.0155, 0.098), (0.0145, 0.1), (0, 0.1)]
-    mesh = _revolve(body + neck + cap).subdivide_to_size(0.03)
+    mesh = _revolve(body + neck + cap)
     lid = prints.plain(40, 120, (236, 236, 230), 7)
     prints.stripes(lid, 0, 40, [(36, 104, 60), (44, 124, 70)], 0.1)
     charts = [
@@ -333,7 +334,7 @@ def _can() -> SimObject:
         (0.030, 0.048),
         (0, 0.048),
     ]
-    mesh = _revolve(profile).subdivide_to_size(0.03)
+    mesh = _revolve(profile)
     lid = prints.plain(_pixels(0.07), _pixels(0.07), (188, 190, 194), 25, 8)
     prints.text(lid, "BEST BEFORE 08", (70, 74), 90, (60, 60, 66), 2)
     charts = [
@@ -362,7 +363,7 @@ def _spray() -> SimObject:
         (0.007, 0.094),
         (0, 0.094),
     ]
-    mesh = _revolve(body + top).subdivide_to_size(0.03)
+    mesh = _revolve(body + top)
     cap = prints.plain(70, 170, (206, 42, 50), 35)
     prints.stripes(cap, 10, 20, [(240, 240, 236)], 0.2)
     charts = [
@@ -390,7 +391,7 @@ def _mug() -> SimObject:
     handle.apply_transform(np.diag([1.0, 1.25, 1.12, 1.0]))
     handle.apply_translation([0.044, 0, -0.006])
     solid = trimesh.boolean.union([_revolve([*outer, (0, 0.0475)], 96), handle], engine="manifold")
-    mesh = trimesh.boolean.difference([solid, _revolve(inner, 96)], engine="manifold").subdivide_to_size(0.025)
+    mesh = trimesh.boolean.difference([solid, _revolve(inner, 96)], engine="manifold")
     inside = prints.plain(64, 64, (236, 226, 206), 15)
     grip = prints.plain(200, 120, (46, 92, 120), 16, 8)
 
@@ -445,30 +446,30 @@ def _drill() -> SimObject:
 
     turn = trimesh.transformations.rotation_matrix
     motor = trimesh.creation.cylinder(0.025, 0.115, sections=64, transform=turn(np.pi / 2, [0, 1, 0]))
-    motor.apply_translation([0.01, 0, 0.07])
+    motor.apply_translation([0.01, 0, 0.08])
     back = trimesh.creation.icosphere(3, 0.0252)
     back.apply_transform(np.diag([0.6, 1, 1, 1]))
-    back.apply_translation([-0.047, 0, 0.07])
+    back.apply_translation([-0.047, 0, 0.08])
     nose = _revolve(
         [(0, 0), (0.021, 0), (0.019, 0.014), (0.0135, 0.016), (0.0135, 0.034), (0.006, 0.042), (0, 0.042)], 48
     )
     nose.apply_transform(turn(np.pi / 2, [0, 1, 0]))
-    nose.apply_translation([0.066, 0, 0.07])
-    handle = trimesh.creation.cylinder(0.0185, 0.125, sections=64)
+    nose.apply_translation([0.066, 0, 0.08])
+    handle = trimesh.creation.cylinder(0.0185, 0.15, sections=64)
     handle.apply_transform(np.diag([1.15, 0.9, 1, 1]))
     handle.apply_translation([-0.012, 0, 0.0])
     battery = _chamfered_box((0.085, 0.056, 0.034), 0.006)
-    battery.apply_translation([-0.006, 0, -0.072])
-    mesh = trimesh.boolean.union([motor, back, nose, handle, battery], engine="manifold").subdivide_to_size(0.02)
+    battery.apply_translation([-0.006, 0, -0.08])
+    mesh = trimesh.boolean.union([motor, back, nose, handle, battery], engine="manifold")
     metal = prints.plain(60, 120, (120, 122, 128), 64, 10)
-    front = prints.drill_body(_pixels(0.19), _pixels(0.19), "TORQON")
-    rear = cv2.flip(prints.drill_body(_pixels(0.19), _pixels(0.19), "HAMMER X2"), 1)
+    front = prints.drill_body(_pixels(0.19), _pixels(0.206), "TORQON")
+    rear = cv2.flip(prints.drill_body(_pixels(0.19), _pixels(0.206), "HAMMER X2"), 1)
     charts = [
-        _planar(metal, (1, 0, 0), (0, 0, -1), (0.066, 0, 0.09), lambda c, n: c[:, 0] > 0.0665),
-        _planar(front, (1, 0, 0), (0, 0, -1), (-0.075, 0, 0.1), lambda c, n: n[:, 1] < 0),
-        _planar(rear, (1, 0, 0), (0, 0, -1), (-0.075, 0, 0.1), _anywhere),
+        _planar(metal, (1, 0, 0), (0, 0, -1), (0.066, 0, 0.1), lambda c, n: c[:, 0] > 0.0665),
+        _planar(front, (1, 0, 0), (0, 0, -1), (-0.075, 0, 0.107), lambda c, n: n[:, 1] < 0),
+        _planar(rear, (1, 0, 0), (0, 0, -1), (-0.075, 0, 0.107), _anywhere),
     ]
-    return _textured("drill", mesh, charts, (GripSite(np.array([-0.012, 0, -0.004]), np.array([0, 0, 1.0])),))
+    return _textured("drill", mesh, charts, (GripSite(np.array([-0.012, 0, -0.01]), np.array([0, 0, 1.0])),))
 
 
 _BUILDERS: dict[str, Callable[[], SimObject]] = {

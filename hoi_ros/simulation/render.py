@@ -10,9 +10,9 @@ import numpy as np
 from hoi_ros.datatypes import LABEL_BACKGROUND, CameraIntrinsics
 from hoi_ros.geometry import invert_transform
 from hoi_ros.simulation.objects import SimObject, sample_texture
+from hoi_ros.simulation.raycast import TriangleScene
 from hoi_ros.simulation.skin import HandSkin, vertex_normals
 
-_MISS = 0xFFFFFFFF
 _AA_OFFSETS = np.array([[-0.375, -0.125], [0.125, -0.375], [0.375, 0.125], [-0.125, 0.375]], np.float32)
 
 
@@ -86,22 +86,9 @@ class Hits:
         return a + u * (b - a) + v * (c - a)
 
 
-def _new_scene(vertices: np.ndarray, faces: np.ndarray):
-    import open3d as o3d
-
-    scene = o3d.t.geometry.RaycastingScene(nthreads=2)
-    scene.add_triangles(np.ascontiguousarray(vertices, np.float32), np.ascontiguousarray(faces, np.uint32))
-    return scene
-
-
-def _cast(scene, origins: np.ndarray, directions: np.ndarray) -> Hits:
-    import open3d as o3d
-
-    rays = np.empty((len(directions), 6), np.float32)
-    rays[:, :3] = origins
-    rays[:, 3:] = directions
-    hit = scene.cast_rays(o3d.core.Tensor(rays))
-    return Hits(hit["t_hit"].numpy(), hit["primitive_ids"].numpy(), hit["primitive_uvs"].numpy())
+def _cast(scene: TriangleScene, origins: np.ndarray, directions: np.ndarray) -> Hits:
+    hit = scene.cast(origins, directions)
+    return Hits(hit["t_hit"], hit["primitive_ids"], hit["primitive_uvs"])
 
 
 class ObjectActor:
@@ -110,7 +97,7 @@ class ObjectActor:
     def __init__(self, item: SimObject, label: int) -> None:
         self.label = label
         self._item = item
-        self._scene = _new_scene(item.vertices, item.faces)
+        self._scene = TriangleScene(item.vertices, item.faces)
         self._low, self._high = item.vertices.min(0), item.vertices.max(0)
         self._splat = _sparse_points(item)
         self.T_camera_object = np.eye(4)
@@ -152,7 +139,7 @@ class HandActor:
     def place(self, vertices_camera: np.ndarray) -> None:
         """Give it the vertices (V, 3) of this frame, optical frame."""
         self.vertices = vertices_camera
-        self._scene = _new_scene(vertices_camera, self._faces)
+        self._scene = TriangleScene(vertices_camera, self._faces)
         normals = vertex_normals(vertices_camera, self._faces[self._skin.open_mask])
         self._corners = np.concatenate([self._skin.attributes, normals], 1).astype(np.float32)
 
@@ -160,7 +147,9 @@ class HandActor:
         """(K, 3) points, optical frame, whose bounds hold the whole."""
         return self.vertices
 
-    shadow_points = outline_points
+    def shadow_points(self) -> np.ndarray:
+        """(K, 3) points spread over the surface, optical frame."""
+        return self.vertices
 
     def cast(self, rays: np.ndarray) -> Hits:
         """Cast rays (N, 3) from the camera centre; z of each is 1."""
@@ -189,10 +178,17 @@ class ArmActor(HandActor):
         cloth = sleeve * (1 + grain + 0.09 * folds / folds.std())[..., None]
         self._cloth_picture = np.clip(cloth, 0, 255).astype(np.float32)
 
+    def shadow_points(self) -> np.ndarray:
+        """(K, 3) points on the rings and between them, optical frame."""
+        corners = self.vertices[self._faces]
+        return np.concatenate(
+            [corners[:, 0] + share * (corners[:, 2] - corners[:, 0]) for share in (0, 0.2, 0.4, 0.6, 0.8)]
+        )
+
     def place(self, vertices_camera: np.ndarray) -> None:
         """Give it the vertices of this frame, optical frame."""
         self.vertices = vertices_camera
-        self._scene = _new_scene(vertices_camera, self._faces)
+        self._scene = TriangleScene(vertices_camera, self._faces)
         normals = vertex_normals(vertices_camera, self._faces)
         self._corners = np.concatenate([self._attributes, normals], 1).astype(np.float32)
 
@@ -265,7 +261,8 @@ class Renderer:
         height, width = room_depth.shape
         depth = room_depth.copy()
         owner = np.full((height, width), -1, np.int8)
-        hits_of, own = [], []
+        hits_of: list[tuple[slice, slice, Hits] | None] = []
+        own: list[int] = []
         for number, actor in enumerate(actors):
             rows, columns = self._bounds(actor)
             rays = self._rays[rows, columns].reshape(-1, 3)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hoi_ros.datatypes import FINGERS
 from hoi_ros.errors import InputError, unknown_name
 from hoi_ros.geometry import invert_transform, make_transform, so3_exp
 from hoi_ros.hand_model import HandModel
@@ -17,7 +18,7 @@ SCENES = ("rotate", "handover", "bare", "empty")
 DEFAULT_OBJECTS = {"rotate": "bottle", "handover": "bottle"}
 _MIRROR = np.diag([-1.0, 1.0, 1.0, 1.0])
 _TILT = 0.1
-_FINGERS = ("index", "middle", "ring", "little")
+_FINGERS = FINGERS[1:]
 
 
 @dataclass(frozen=True)
@@ -160,10 +161,8 @@ class RotateScene(Scene):
         angles = angles.copy()
         for k, finger in enumerate(_FINGERS):
             lift = moving * np.clip(np.sin(8 * turn / 2 + k * np.pi / 2), 0, 1) ** 2
-            for joint, amount in (("mcp", 0.22), ("pip", 0.12)):
-                i = self._map.index(finger, joint, "flex") or self._map.index(finger, joint)
-                if i is not None:
-                    angles[i] -= amount * lift
+            angles[self._map.index(finger, "mcp", "flex")] -= 0.22 * lift
+            angles[self._map.index(finger, "pip")] -= 0.12 * lift
         return angles
 
 
@@ -213,8 +212,8 @@ class HandoverScene(Scene):
         """(4, 4) course of the thing: first holder's side, middle, second holder's side, middle."""
         half = self.period_s / 2
         sign = -1.0 if self.sides[0] == "right" else 1.0
-        shown = [[0.04, 0.3], [0.04, -0.25], [0, 0], [0, 0]]
-        course = np.array(shown + [[-x, -turn] for x, turn in shown]) * sign
+        shown = np.array([[0.04, 0.3], [0.04, -0.25], [0, 0], [0, 0]])
+        course = np.concatenate([shown, -shown]) * sign
         times = tuple(start + t for start in (0.0, half) for t in (0.4, 1.5, 2.6, 6.8))
         x, turn = Track((0.0, *times[1:]), course, self.period_s).at(time)
         drift = wave(time, self.period_s, np.random.default_rng(self._drift_seed), 0.006)

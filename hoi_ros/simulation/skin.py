@@ -9,6 +9,7 @@ from hoi_ros.hand_model import HandModel
 from hoi_ros.simulation.motion import ease
 from hoi_ros.simulation.objects import sample_texture
 from hoi_ros.simulation.prints import fractal_noise
+from hoi_ros.simulation.raycast import TriangleScene
 
 PIXELS_PER_M = 2600.0
 ARM_RINGS = 14
@@ -61,12 +62,10 @@ class HandSkin:
         self.base = skin_color(tone) * self._rng.uniform(0.96, 1.04, 3).astype(np.float32)
         tint = np.array([10, 2, 2]) + 42 * tone * np.array([1, 0.8, 0.7])
         self.palm_base = (self.base * np.array([1.05, 0.97, 0.96]) + tint).astype(np.float32)
-        surfaces = [self._surface(vertices, model.faces("right"), side) for side in (1, -1)]
         joints, bones = rest.joints[0].astype(np.float64), rest.bone_rotations[0].astype(np.float64)
-        self.palm_picture, self.back_picture = (
-            self._paint(points, hit_normals, joints, bones, palm=side == 1)
-            for side, (points, hit_normals) in zip((1, -1), surfaces)
-        )
+        faces = model.faces("right")
+        self.palm_picture = self._paint(self._surface(vertices, faces, 1), joints, bones, palm=True)
+        self.back_picture = self._paint(self._surface(vertices, faces, -1), joints, bones, palm=False)
 
     def colors(self, attributes: np.ndarray) -> np.ndarray:
         """(N, 3) float32 RGB of points given by interpolated `attributes` (N, 4)."""
@@ -76,28 +75,21 @@ class HandSkin:
         share = attributes[:, 3:]
         return back + share * (palm - back)
 
-    def _surface(self, vertices: np.ndarray, faces: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
-        """Points and normals (h, w, 3) of the rest shape under every picture pixel, seen from the palm or the back."""
-        import open3d as o3d
-
-        scene = o3d.t.geometry.RaycastingScene(nthreads=2)
-        scene.add_triangles(vertices.astype(np.float32), faces.astype(np.uint32))
+    def _surface(self, vertices: np.ndarray, faces: np.ndarray, side: int) -> np.ndarray:
+        """Points (h, w, 3) of the rest shape under every picture pixel, seen from the palm or the back."""
         width, height = self._size
         x, y = np.meshgrid(np.arange(width), np.arange(height))
         origin = np.stack(
             [self._low[0] + x / PIXELS_PER_M, self._low[1] + y / PIXELS_PER_M, np.full(x.shape, side * 0.2)], -1
         )
-        rays = np.concatenate([origin, np.broadcast_to([0, 0, -side], origin.shape)], -1).astype(np.float32)
-        hit = scene.cast_rays(o3d.core.Tensor(rays))
-        distance = hit["t_hit"].numpy()
+        directions = np.tile(np.array([0, 0, -side], np.float32), (x.size, 1))
+        distance = TriangleScene(vertices, faces).cast(origin.reshape(-1, 3), directions)["t_hit"].reshape(x.shape)
         distance = np.where(np.isfinite(distance), distance, 0.2)
         points = origin.copy()
         points[..., 2] -= side * distance
-        return points, hit["primitive_normals"].numpy() * 1.0
+        return points
 
-    def _paint(
-        self, points: np.ndarray, normals: np.ndarray, joints: np.ndarray, bones: np.ndarray, *, palm: bool
-    ) -> np.ndarray:
+    def _paint(self, points: np.ndarray, joints: np.ndarray, bones: np.ndarray, *, palm: bool) -> np.ndarray:
         rng, (height, width) = self._rng, points.shape[:2]
         patches = fractal_noise(rng, height, width, base=5, octaves=4)
         pores = fractal_noise(rng, height, width, base=90, octaves=2)
@@ -105,7 +97,9 @@ class HandSkin:
         if palm:
             color = np.broadcast_to(self.palm_base, (height, width, 3)).copy()
         color *= (1 + 0.022 * patches + 0.028 * pores)[..., None]
-        color += (4.5 * fractal_noise(rng, height, width, base=8, octaves=3))[..., None] * np.array([1, -0.4, -0.3])
+        color = color + (3.0 * fractal_noise(rng, height, width, base=8, octaves=3))[..., None] * np.array(
+            [1, -0.4, -0.3]
+        )
         color *= (1 - self._creases(points, joints, palm))[..., None]
         redness = self._redness(points, joints, palm)
         color += redness[..., None] * np.array([14, -9, -7])
@@ -120,7 +114,6 @@ class HandSkin:
         total = np.zeros(points.shape[:2])
         for finger in range(5):
             for k in (1, 2, 3) if palm or finger == 0 else (2, 3):
-                j = 1 + 4 * finger + k - (1 if k > 1 or not palm else 0)
                 j = 4 * finger + k
                 along = joints[j + 1] - joints[j]
                 along /= np.linalg.norm(along)

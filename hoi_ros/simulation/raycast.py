@@ -1,0 +1,40 @@
+"""Rays and distances against triangles: the one place that speaks to Open3D (Embree)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+THREADS = 2
+
+
+class TriangleScene:
+    """Triangles that can be hit by rays and asked for distances."""
+
+    def __init__(self, vertices: np.ndarray, faces: np.ndarray) -> None:
+        import open3d
+
+        # Open3D's stubs know only its own tensors; it takes arrays as well.
+        library: Any = open3d
+        self._tensor = library.core.Tensor
+        self._scene = library.t.geometry.RaycastingScene(nthreads=THREADS)
+        self._scene.add_triangles(np.ascontiguousarray(vertices, np.float32), np.ascontiguousarray(faces, np.uint32))
+
+    def cast(self, origins: np.ndarray, directions: np.ndarray) -> dict[str, np.ndarray]:
+        """First hits of rays: `t_hit` (N,) in lengths of the direction, inf where missed, `primitive_ids` (N,),
+        `primitive_uvs` (N, 2), `primitive_normals` (N, 3).
+
+        Args:
+            origins: (3,) or (N, 3) metres.
+            directions: (N, 3), any length.
+        """
+        rays = np.empty((len(directions), 6), np.float32)
+        rays[:, :3] = origins
+        rays[:, 3:] = directions
+        return {name: value.numpy() for name, value in self._scene.cast_rays(self._tensor(rays)).items()}
+
+    def signed_distance(self, points: np.ndarray) -> np.ndarray:
+        """(...) metres of (..., 3) points to a closed surface, negative inside."""
+        flat = np.ascontiguousarray(points.reshape(-1, 3), np.float32)
+        return self._scene.compute_signed_distance(self._tensor(flat)).numpy().reshape(points.shape[:-1])
