@@ -69,7 +69,7 @@ setup(
         "scipy>=1.11",
         "torch>=2.6",
         "opencv-python-headless>=4.8",
-        "onnxruntime>=1.17",
+        "ai-edge-litert>=2.0",
         "open3d>=0.19",
         "trimesh>=4.4",
         "manifold3d>=3.0",

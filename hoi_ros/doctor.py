@@ -28,7 +28,7 @@ class Finding(NamedTuple):
 
 LIBRARIES = (
     ("numpy", "numpy"), ("scipy", "scipy"), ("torch", "torch"), ("cv2", "opencv-python-headless"),
-    ("open3d", "open3d"), ("onnxruntime", "onnxruntime"), ("trimesh", "trimesh"), ("av", "av"),
+    ("open3d", "open3d"), ("ai_edge_litert", "ai-edge-litert"), ("trimesh", "trimesh"), ("av", "av"),
     ("rosbags", "rosbags"), ("foxglove", "foxglove-sdk"),
 )  # fmt: skip
 

@@ -106,9 +106,10 @@ class _Run:
             limit = ENDLESS_FRAMES
             print(f"'{options.source}' never ends: taking {limit} frames; --frames N or --duration S says otherwise")
         counts = [n for n in (self.source.frame_count, limit or None) if n is not None]
-        with tqdm(self.source, total=min(counts, default=None), unit="frame", disable=options.quiet) as bar:
-            for frame in bar:
+        with tqdm(total=min(counts, default=None), unit="frame", disable=options.quiet) as bar:
+            for frame in self.source:
                 self._one(frame)
+                bar.update()
                 if self.frames == limit or 0 < options.duration_s <= time.perf_counter() - start:
                     break
 
