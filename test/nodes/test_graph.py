@@ -14,7 +14,7 @@ from hoi_ros.nodes.markers import hands_in_skeleton
 from hoi_ros.nodes.qos import LATCHED, RESULT
 
 pytestmark = pytest.mark.ros
-FRAMES = 45
+FRAMES = 36
 TOPICS = {
     "hands/mesh": MarkerArray,
     "hands/skeleton": MarkerArray,
@@ -26,10 +26,10 @@ TOPICS = {
 
 @pytest.fixture(scope="module")
 def played(ros):
-    """Topics and truth of the first FRAMES frames of `rotate`, every frame worked on by every node."""
+    """Topics and truth of the first FRAMES frames of a turned box, every frame worked on by every node."""
     pipeline = ComposedPipeline(
         {
-            "camera_node": {"source": "sim:rotate", "max_frames": FRAMES, "pace": "consumed", "stamps": "source",
+            "camera_node": {"source": "sim:rotate:box", "max_frames": FRAMES, "pace": "consumed", "stamps": "source",
                             "autostart": False},
             **{name: {"device": "cpu"} for name in ("hand_node", "tracker_node", "reconstruction_node")},
         }
@@ -82,21 +82,21 @@ def test_the_hand_is_found_with_one_track_and_stands_where_it_is(played):
 
 
 def test_the_object_moves_as_it_does(played):
-    """The tracker's object frame is its own: the first pose ties it to the true one."""
+    """The tracker's object frame is its own: a pose shortly after the start ties it to the true one."""
     got, truth = played
     assert len(got["object/pose"]) >= 0.6 * FRAMES
     name = next(iter(next(iter(truth.values())).truth.T_camera_object))
     poses = [(transform_from_pose(m.pose), truth[stamp_of(m)].truth.T_camera_object[name]) for m in got["object/pose"]]
     estimated, true = map(np.stack, zip(*poses))
-    offset = invert_transform(true[0]) @ estimated[0]
+    offset = invert_transform(true[8]) @ estimated[8]
     difference = invert_transform(true @ offset) @ estimated
     # Compared where the object is, not at the far origin of its frame.
-    center = (invert_transform(estimated[0]) @ true[0])[:3, 3]
+    center = (invert_transform(estimated[8]) @ true[8])[:3, 3]
     shift = np.linalg.norm(difference[:, :3, :3] @ center + difference[:, :3, 3] - center, axis=-1)
     turn = np.degrees(rotation_angle(difference[:, :3, :3]))
     true_turn = np.degrees(rotation_angle(np.swapaxes(true[:1, :3, :3], -1, -2) @ true[:, :3, :3]))
-    assert true_turn.max() > 8, "the scene hardly turns: a frozen pose would pass"
-    assert np.median(shift) < 0.006 and np.median(turn) < 4
+    assert true_turn.max() > 40, "the scene hardly turns: a frozen pose would pass"
+    assert np.median(shift) < 0.012 and np.median(turn) < 7
     assert shift.max() < 0.03 and turn.max() < 15
 
 
