@@ -9,12 +9,19 @@ import numpy as np
 from hoi_ros.datatypes import HAND_SIDES, CameraIntrinsics
 from hoi_ros.errors import InputError, unknown_name
 from hoi_ros.geometry import make_transform, project
-from hoi_ros.hand.fit_problem import PAIRS, PARAMETER_COUNT, Pose, Target, residuals, solve
+from hoi_ros.hand.fit_problem import PAIRS, PARAMETER_COUNT, Misfit, Pose, Target, solve
 from hoi_ros.hand.fit_start import initial_pose, spread_translation
 from hoi_ros.hand.placement import SizeBelief, place
 from hoi_ros.hand_model import HandModel
+from hoi_ros.hand_model.anatomy import bone_frames
 from hoi_ros.hand_model.kinematics import forward_kinematics
-from hoi_ros.hand_model.model import MIRROR
+from hoi_ros.hand_model.model import FREE_HAND_NAME, MIRROR
+
+_FINGER_OFFSETS_MM = ((0, 3.5, 3.5), (0, 1, 2.5), (0, 0, 2), (0, -1.7, 1))
+_THUMB_OFFSETS_MM = ((3.5, 6, -5.5), (0, 2.5, 0), (1, -1, 2), (0.5, -2.5, 0.5))
+# Where the landmark network sets its landmarks against the free hand's joints: metres to the thumb's side, along the
+# bone, to the palm's side. Half of what the network answers on renders of the free hand, whose joints are known.
+LANDMARK_OFFSETS_M = np.array([(0, 0, 1), *_THUMB_OFFSETS_MM, *(4 * _FINGER_OFFSETS_MM)]) * 1e-3
 
 
 @dataclass(frozen=True)
@@ -23,15 +30,15 @@ class FitConfig:
 
     ray_sigma_m: float = 0.004
     """Of a landmark in the image, at the hand's distance."""
-    direction_sigma_rad: float = 0.20
+    direction_sigma_rad: float = 0.33
     """Of a bone's direction in the network's 3D landmarks."""
-    shape_sigma: float = 0.6
+    shape_sigma: float = 0.8
     """Of a shape coefficient about 0, or about the track's own at its start."""
     shape_sigma_steady: float = 0.05
     """Of a shape coefficient about the track's own after many frames."""
     angle_drift_rad: float = 0.35
     """Of a joint angle between frames of a track."""
-    huber: float = 2.0
+    huber: float = 1.5
     """Standard deviations beyond which a landmark counts linearly."""
     iterations: int = 8
     """Solver steps at most."""
@@ -91,6 +98,8 @@ class HandFitter:
         self.config = config or FitConfig()
         self.limits = model.joint_limits
         self._angle_rows, self._angle_values = angle_prior(model.joint_angle_names)
+        offsets = LANDMARK_OFFSETS_M if model.name == FREE_HAND_NAME else np.zeros((21, 3))
+        self._anchors = (bone_frames(model.skeleton.keypoints) @ offsets[..., None])[..., 0]
         self._ray_scale = np.ones(21)
         self._ray_scale[[0, 1]] = 1.6
         self._ray_scale[[5, 9, 13, 17]] = 1.2
@@ -110,7 +119,7 @@ class HandFitter:
             landmarks_px: (21, 2) pixels of the image.
             landmarks_world: (21, 3) metres about the hand's centre in the image's axes (x right, y down, z away).
             handedness: 'left' or 'right', the person's own.
-            intrinsics: of the image; a guessed focal length makes the fit look in parallel.
+            intrinsics: of the image.
             depth_m: (H, W) metres aligned to the image, 0 unknown.
             state: of the track's previous frame; None starts anew.
 
@@ -124,13 +133,11 @@ class HandFitter:
             state = None
         mirror = np.ones(3) if handedness == "right" else MIRROR
         rays, look = straighten(landmarks_px, intrinsics)
-        target = self._target(rays * mirror[:2], landmarks_world * mirror, intrinsics, state)
+        target = self._target(rays * mirror[:2], landmarks_world * mirror, state)
         pose = self._solve(target, landmarks_world * mirror, state)
         return self._finish(pose, landmarks_px, landmarks_world, handedness, intrinsics, depth_m, state, look, mirror)
 
-    def _target(
-        self, rays: np.ndarray, world: np.ndarray, intrinsics: CameraIntrinsics, state: FitState | None
-    ) -> Target:
+    def _target(self, rays: np.ndarray, world: np.ndarray, state: FitState | None) -> Target:
         config = self.config
         directions = world[PAIRS[:, 1]] - world[PAIRS[:, 0]]
         directions = directions / np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-9)
@@ -149,11 +156,11 @@ class HandFitter:
         rows.append(shape_rows)
         values.append(mean / sigma)
         return Target(
+            self._anchors,
             rays,
             config.ray_sigma_m * self._ray_scale,
             directions,
             np.full(len(PAIRS), config.direction_sigma_rad),
-            0.0 if intrinsics.guessed else 1.0,
             np.concatenate(rows),
             np.concatenate(values),
         )
@@ -180,7 +187,7 @@ class HandFitter:
         points = forward_kinematics(self.model.skeleton, last.angles[None], last.shape[None]).keypoints[0]
         translation = spread_translation(points @ last.rotation.T, target.rays)
         carried = Pose(last.angles, last.shape, last.rotation, translation)
-        costs = [float(np.abs(residuals(self.model, p, target, False)[0]).sum()) for p in (fresh, carried)]
+        costs = [float(np.abs(Misfit(self.model, p, target).r).sum()) for p in (fresh, carried)]
         return fresh if costs[0] < costs[1] else carried
 
     def _finish(
@@ -242,7 +249,7 @@ def straighten(pixels: np.ndarray, intrinsics: CameraIntrinsics) -> tuple[np.nda
 
 
 def angle_prior(names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Rows (Q, 38) and values (Q,) of a weak prior: relaxed fingers, the last joint bending along with the middle one."""
+    """Rows (Q, 38) and values (Q,) of a weak prior: relaxed fingers, the last joint bends with the middle one."""
     loose = {
         "thumb_cmc_flexion": (0.0, 0.4),
         "thumb_cmc_abduction": (0.0, 0.4),

@@ -1,13 +1,14 @@
-"""The least-squares problem behind the hand fit: what is asked of a right hand of unit size, and its exact derivatives."""
+"""The least-squares problem behind the hand fit: a right hand of size 1, with exact derivatives."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hoi_ros.geometry import skew, so3_exp
 from hoi_ros.hand_model import HandModel
+from hoi_ros.hand_model.anatomy import KEYPOINT_BONES
 from hoi_ros.hand_model.kinematics import forward_kinematics, keypoint_jacobian
 
 ANGLES, SHAPE = slice(0, 22), slice(22, 32)
@@ -18,6 +19,8 @@ PARAMETER_COUNT = 38
 _BONES = [(0 if i % 4 == 1 else i - 1, i) for i in range(1, 21)]
 _SPANS = [(5, 17), (1, 5), *((0, tip) for tip in (4, 8, 12, 16, 20)), (8, 20), (4, 8)]
 PAIRS = np.array(_BONES + _SPANS)
+_BLOCK_WIDTHS = np.array([2] * 21 + [3] * len(PAIRS))
+_PRIOR_START = int(_BLOCK_WIDTHS.sum())
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class Pose:
 class Target:
     """What one image says about the hand."""
 
+    anchors: np.ndarray
+    """(21, 3) metres from each keypoint to where the network sets its landmark; rest pose, moves with the bone."""
     rays: np.ndarray
     """(21, 2) x / z and y / z of the landmarks."""
     ray_sigma: np.ndarray
@@ -55,72 +60,73 @@ class Target:
     """(P, 3) unit vectors along PAIRS."""
     direction_sigma: np.ndarray
     """(P,) radians."""
-    perspective: float
-    """1 for a calibrated camera; 0 looks at the hand in parallel, for a camera whose focal length was guessed."""
     prior_matrix: np.ndarray
     """(Q, 38) linear prior; rows times parameters ..."""
     prior_value: np.ndarray
     """(Q,) ... should be this, in standard deviations."""
 
 
-def residuals(
-    model: HandModel, pose: Pose, target: Target, with_jacobian: bool
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Weighted residuals (N,) and their Jacobian (N, 38) at a pose; rotation steps multiply from the left."""
-    motion = forward_kinematics(model.skeleton, pose.angles[None], pose.shape[None])
-    arms = motion.keypoints[0] @ pose.rotation.T
-    points = arms + pose.translation
-    depth = pose.translation[2] + target.perspective * arms[:, 2]
-    rays = points[:, :2] / depth[:, None]
-    ray_weight = (pose.translation[2] / target.ray_sigma)[:, None]
-    r_ray = (rays - target.rays) * ray_weight
+class Misfit:
+    """Weighted residuals of a pose; their Jacobian on demand, since the last step of a solve needs none."""
 
-    span = points[PAIRS[:, 1]] - points[PAIRS[:, 0]]
-    length = np.linalg.norm(span, axis=1, keepdims=True)
-    unit = span / length
-    r_direction = (unit - target.directions) / target.direction_sigma[:, None]
+    def __init__(self, model: HandModel, pose: Pose, target: Target) -> None:
+        self.model, self.pose, self.target = model, pose, target
+        motion = forward_kinematics(model.skeleton, pose.angles[None], pose.shape[None])
+        shifts = (motion.rotations[:, KEYPOINT_BONES] @ target.anchors[..., None])[..., 0]
+        self.motion = replace(motion, keypoints=motion.keypoints + shifts)
+        self.arms = self.motion.keypoints[0] @ pose.rotation.T
+        points = self.arms + pose.translation
+        self.depth = points[:, 2]
+        self.rays = points[:, :2] / self.depth[:, None]
+        self.ray_weight = pose.translation[2] / target.ray_sigma
+        span = points[PAIRS[:, 1]] - points[PAIRS[:, 0]]
+        self.length = np.sqrt((span * span).sum(1))
+        self.unit = span / self.length[:, None]
+        parameters = np.concatenate([pose.angles, pose.shape])
+        self.r = np.concatenate(
+            [
+                ((self.rays - target.rays) * self.ray_weight[:, None]).ravel(),
+                ((self.unit - target.directions) / target.direction_sigma[:, None]).ravel(),
+                target.prior_matrix[:, :32] @ parameters - target.prior_value,
+            ]
+        )
 
-    parameters = np.concatenate([pose.angles, pose.shape])
-    r_prior = target.prior_matrix[:, :32] @ parameters - target.prior_value
-    r = np.concatenate([r_ray.ravel(), r_direction.ravel(), r_prior])
-    if not with_jacobian:
-        return r, None
+    def jacobian(self) -> np.ndarray:
+        """(N, 38); rotation steps multiply from the left. The ray weights count as constant."""
+        pose, target = self.pose, self.target
+        by_angle, by_shape = keypoint_jacobian(self.model.skeleton, self.motion)
+        d_points = np.empty((21, 3, PARAMETER_COUNT))
+        d_points[..., :32] = pose.rotation @ np.concatenate([by_angle[0], by_shape[0]], -1)
+        d_points[..., ROTATION] = -skew(self.arms)
+        d_points[..., TRANSLATION] = np.eye(3)
+        d_rays = d_points[:, :2] - self.rays[..., None] * d_points[:, 2:]
+        d_rays *= (self.ray_weight / self.depth)[:, None, None]
+        d_span = d_points[PAIRS[:, 1]] - d_points[PAIRS[:, 0]]
+        d_unit = d_span - self.unit[..., None] * (self.unit[:, None] @ d_span)
+        d_unit /= (self.length * target.direction_sigma)[:, None, None]
+        columns = PARAMETER_COUNT
+        return np.concatenate([d_rays.reshape(-1, columns), d_unit.reshape(-1, columns), target.prior_matrix])
 
-    by_angle, by_shape = keypoint_jacobian(model.skeleton, motion)
-    d_points = np.zeros((21, 3, PARAMETER_COUNT))
-    d_points[..., :32] = pose.rotation @ np.concatenate([by_angle[0], by_shape[0]], -1)
-    d_points[..., ROTATION] = -skew(arms)
-    d_points[..., TRANSLATION] = np.eye(3)
-    d_depth = target.perspective * d_points[:, 2]
-    d_depth[:, 37] = 1
-    d_rays = (d_points[:, :2] - rays[..., None] * d_depth[:, None]) / depth[:, None, None]
-    j_ray = d_rays * ray_weight[..., None]
-    d_span = d_points[PAIRS[:, 1]] - d_points[PAIRS[:, 0]]
-    d_unit = d_span - unit[..., None] * (unit[:, None] @ d_span)
-    j_direction = d_unit / (length * target.direction_sigma[:, None])[..., None]
-    jacobian = np.concatenate(
-        [j_ray.reshape(-1, PARAMETER_COUNT), j_direction.reshape(-1, PARAMETER_COUNT), target.prior_matrix]
-    )
-    return r, jacobian
+
+def _block_sizes(r: np.ndarray) -> np.ndarray:
+    """Lengths (21 + P,) of the residual vectors of landmarks and of directions."""
+    squares = r * r
+    rays = squares[:42].reshape(21, 2).sum(1)
+    directions = squares[42:_PRIOR_START].reshape(-1, 3).sum(1)
+    return np.sqrt(np.concatenate([rays, directions]))
 
 
 def _huber_weights(r: np.ndarray, turn: float) -> np.ndarray:
-    """Square roots of the weights that make squares linear beyond `turn`, per landmark residual of 2 or 3 numbers."""
-    pixels = np.linalg.norm(r[:42].reshape(21, 2), axis=1)
-    directions = np.linalg.norm(r[42 : 42 + 3 * len(PAIRS)].reshape(-1, 3), axis=1)
+    """Square roots (N,) of the weights that make squares linear beyond `turn`."""
     weights = np.ones_like(r)
-    weights[:42] = np.repeat(np.sqrt(turn / np.maximum(pixels, turn)), 2)
-    weights[42 : 42 + 3 * len(PAIRS)] = np.repeat(np.sqrt(turn / np.maximum(directions, turn)), 3)
+    weights[:_PRIOR_START] = np.repeat(np.sqrt(turn / np.maximum(_block_sizes(r), turn)), _BLOCK_WIDTHS)
     return weights
 
 
 def _cost(r: np.ndarray, turn: float) -> float:
-    blocks = (r[:42].reshape(21, 2), r[42 : 42 + 3 * len(PAIRS)].reshape(-1, 3))
-    total = float(r[42 + 3 * len(PAIRS) :] @ r[42 + 3 * len(PAIRS) :])
-    for block in blocks:
-        size = np.linalg.norm(block, axis=1)
-        total += float(np.where(size < turn, size * size, turn * (2 * size - turn)).sum())
-    return total
+    size = _block_sizes(r)
+    prior = r[_PRIOR_START:]
+    return float(np.where(size < turn, size * size, turn * (2 * size - turn)).sum() + prior @ prior)
 
 
 def solve(
@@ -141,35 +147,31 @@ def solve(
         huber: standard deviations where a landmark's residual turns linear.
         tolerance: relative fall of the cost below which to stop.
     """
-    pose, damping = start, 1e-3
-    r, jacobian = residuals(model, pose, target, True)
-    cost = _cost(r, huber)
+    now, damping = Misfit(model, start, target), 1e-3
+    cost, jacobian = _cost(now.r, huber), None
     for _ in range(iterations):
-        assert jacobian is not None
-        weights = _huber_weights(r, huber)
-        weighted = jacobian * weights[:, None]
-        gradient = weighted.T @ (weights * r)
-        hessian = weighted.T @ weighted
-        blocked = _blocked(pose, gradient, limits)
-        gradient[blocked] = 0
-        hessian[blocked] = 0
-        hessian[:, blocked] = 0
-        diagonal = np.diagonal(hessian) * (1 + damping) + 1e-9
-        hessian[np.diag_indices(PARAMETER_COUNT)] = diagonal
-        candidate = pose.moved(-np.linalg.solve(hessian, gradient), limits)
-        if candidate.translation[2] > 0.02:
-            r_new, jacobian_new = residuals(model, candidate, target, True)
-            cost_new = _cost(r_new, huber)
-        else:
-            cost_new = np.inf
-        if cost_new < cost:
+        if jacobian is None:
+            jacobian = now.jacobian()
+            weights = _huber_weights(now.r, huber)
+            weighted = jacobian * weights[:, None]
+            gradient = weighted.T @ (weights * now.r)
+            normal = weighted.T @ weighted
+            blocked = _blocked(now.pose, gradient, limits)
+            gradient[blocked] = 0
+            normal[blocked] = 0
+            normal[:, blocked] = 0
+        damped = normal + np.diag(np.diagonal(normal) * damping + 1e-9)
+        moved = now.pose.moved(-np.linalg.solve(damped, gradient), limits)
+        candidate = Misfit(model, moved, target) if moved.translation[2] > 0.02 else None
+        cost_new = np.inf if candidate is None else _cost(candidate.r, huber)
+        if candidate is not None and cost_new < cost:
             fall = cost - cost_new
-            pose, cost, r, jacobian, damping = candidate, cost_new, r_new, jacobian_new, damping * 0.1
+            now, cost, jacobian, damping = candidate, cost_new, None, damping * 0.1
             if fall < tolerance * cost:
                 break
         else:
             damping = damping * 10 + 1e-2
-    return pose, cost
+    return now.pose, cost
 
 
 def _blocked(pose: Pose, gradient: np.ndarray, limits: np.ndarray) -> np.ndarray:

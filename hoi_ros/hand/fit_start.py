@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from hoi_ros.geometry import fit_similarity
+from hoi_ros.geometry import fit_similarity, so3_exp
 from hoi_ros.hand.fit_problem import Pose
 from hoi_ros.hand_model import HandModel
 from hoi_ros.hand_model.kinematics import forward_kinematics
 
+# Numbers of the joint angles of thumb, index, middle, ring, little.
+_FLEX = np.array([0, 6, 10, 14, 18])
+_ABDUCT, _SECOND, _THIRD = _FLEX + 1, np.array([3, 8, 12, 16, 20]), np.array([5, 9, 13, 17, 21])
 _PALM = np.array([0, 1, 5, 9, 13, 17])
 _PALM_WEIGHTS = np.array([1.0, 0.2, 1.0, 1.0, 1.0, 1.0])
 
@@ -45,24 +48,20 @@ def finger_angles(model: HandModel, rest: np.ndarray, landmarks: np.ndarray) -> 
     hinges = model.skeleton.hinges
     angles = hinges.rest_angles.copy()
     rest_bones, bones = _bone_directions(rest), _bone_directions(landmarks)
-    for finger in range(5):
-        first = 0 if finger == 0 else 6 + 4 * (finger - 1)
-        flex, abduct = hinges.axes[first], hinges.axes[first + 1]
-        later = (first + 3, first + 5) if finger == 0 else (first + 2, first + 3)
-        straight, seen = rest_bones[finger, 0], bones[finger, 0]
-        side = np.cross(abduct, straight) @ flex
-        angles[first] += _turn(straight, seen, flex)
-        angles[first + 1] += np.arcsin(np.clip(seen @ flex * np.sign(side), -1, 1)) - np.arcsin(
-            np.clip(straight @ flex * np.sign(side), -1, 1)
-        )
-        frame = _rotation(flex, angles[first] - hinges.rest_angles[first]) @ _rotation(
-            abduct, angles[first + 1] - hinges.rest_angles[first + 1]
-        )
-        for bone, hinge in zip((1, 2), later):
-            axis = hinges.axes[hinge]
-            turn = _turn(rest_bones[finger, bone], frame.T @ bones[finger, bone], axis)
-            angles[hinge] += turn
-            frame = frame @ _rotation(axis, turn)
+    flex, abduct = hinges.axes[_FLEX], hinges.axes[_ABDUCT]
+    straight, seen = rest_bones[:, 0], bones[:, 0]
+    bend = _turn(straight, seen, flex)
+    away = np.sign(_dot(_cross(abduct, straight), flex))
+    spread = np.arcsin(np.clip(_dot(seen, flex), -1, 1)) - np.arcsin(np.clip(_dot(straight, flex), -1, 1))
+    angles[_FLEX] += bend
+    angles[_ABDUCT] += spread * away
+    frame = so3_exp(flex * bend[:, None]) @ so3_exp(abduct * (spread * away)[:, None])
+    for bone, hinge in ((1, _SECOND), (2, _THIRD)):
+        axis = hinges.axes[hinge]
+        local = (bones[:, None, bone] @ frame)[:, 0]
+        turn = _turn(rest_bones[:, bone], local, axis)
+        angles[hinge] += turn
+        frame = frame @ so3_exp(axis * turn[:, None])
     return angles
 
 
@@ -71,13 +70,15 @@ def _bone_directions(keypoints: np.ndarray) -> np.ndarray:
     return bones / np.maximum(np.linalg.norm(bones, axis=-1, keepdims=True), 1e-9)
 
 
-def _turn(start: np.ndarray, end: np.ndarray, axis: np.ndarray) -> float:
-    """Signed angle about `axis`, shifted by full turns to lie in [-1.2, 5.1): fingers bend forwards."""
-    angle = np.arctan2(axis @ np.cross(start, end), start @ end - (start @ axis) * (end @ axis))
-    return float(angle if angle > -1.6 else angle + 2 * np.pi)
+def _turn(start: np.ndarray, end: np.ndarray, axis: np.ndarray) -> np.ndarray:
+    """Signed angles (N,) about axes (N, 3), in [-1.6, 4.7): fingers bend forwards, so a far turn is forwards too."""
+    angle = np.arctan2(_dot(axis, _cross(start, end)), _dot(start, end) - _dot(start, axis) * _dot(end, axis))
+    return np.where(angle > -1.6, angle, angle + 2 * np.pi)
 
 
-def _rotation(axis: np.ndarray, angle: float) -> np.ndarray:
-    x, y, z = axis
-    k = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return np.eye(3) + np.sin(angle) * k + (1 - np.cos(angle)) * (k @ k)
+def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return (a * b).sum(-1)
+
+
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return a[..., [1, 2, 0]] * b[..., [2, 0, 1]] - a[..., [2, 0, 1]] * b[..., [1, 2, 0]]

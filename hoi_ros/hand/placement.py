@@ -136,7 +136,7 @@ def measure(
 
 
 def visible_faces(vertices: np.ndarray, faces: np.ndarray, intrinsics: CameraIntrinsics) -> np.ndarray:
-    """Centres (N, 3) of faces that look at the camera and that no nearer part of the hand hides."""
+    """Centres (N, 3) of faces that look at the camera; most of those behind nearer parts of the hand are left out."""
     corners = vertices[faces]
     centres = corners.mean(1)
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])

@@ -47,6 +47,8 @@ class Skeleton:
     hinges: Hinges
     axis_matrices: np.ndarray
     """(16, 3, 3, 3) cross-product matrices of up to three hinges a bone, 0 where there is none."""
+    axis_squares: np.ndarray
+    """(16, 3, 3, 3) those matrices squared."""
 
     @staticmethod
     def build(keypoints: np.ndarray, keypoint_directions: np.ndarray) -> Skeleton:
@@ -54,7 +56,7 @@ class Skeleton:
         hinges = derive_hinges(keypoints)
         matrices = np.zeros((BONE_COUNT, HINGES_PER_BONE, 3, 3))
         matrices[HINGE_BONES, HINGE_SLOTS] = skew(hinges.axes)
-        return Skeleton(keypoints, keypoint_directions, hinges, matrices)
+        return Skeleton(keypoints, keypoint_directions, hinges, matrices, matrices @ matrices)
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,8 @@ def forward_kinematics(skeleton: Skeleton, joint_angles: np.ndarray, shape: np.n
     rest = skeleton.keypoints + (shape @ skeleton.keypoint_directions.reshape(shape.shape[1], -1)).reshape(-1, 21, 3)
     turn = np.zeros((batch, BONE_COUNT, HINGES_PER_BONE))
     turn[:, HINGE_BONES, HINGE_SLOTS] = joint_angles - skeleton.hinges.rest_angles
-    axis = skeleton.axis_matrices
-    hinge = np.eye(3) + np.sin(turn)[..., None, None] * axis + (1 - np.cos(turn))[..., None, None] * (axis @ axis)
+    sine, versine = np.sin(turn)[..., None, None], (1 - np.cos(turn))[..., None, None]
+    hinge = np.eye(3) + sine * skeleton.axis_matrices + versine * skeleton.axis_squares
     local = hinge[:, :, 0] @ hinge[:, :, 1] @ hinge[:, :, 2]
     rest_origins = rest[:, _BONE_KEYPOINTS]
     rotations, origins = np.empty_like(local), np.empty_like(rest_origins)
@@ -108,7 +110,7 @@ def keypoint_jacobian(skeleton: Skeleton, motion: BoneMotion) -> tuple[np.ndarra
     frames = motion.rotations[:, BONE_PARENTS[HINGE_BONES]] @ before[:, HINGE_BONES, HINGE_SLOTS]
     axes = (frames @ skeleton.hinges.axes[..., None])[..., 0]
     arms = motion.keypoints[:, None] - motion.origins[:, HINGE_BONES, None]
-    by_angle = np.cross(axes[:, :, None], arms) * _HINGE_REACH[..., None]
+    by_angle = (arms @ skew(axes).swapaxes(-1, -2)) * _HINGE_REACH[..., None]
 
     directions = skeleton.keypoint_directions.transpose(1, 2, 0)
     bone_directions = directions[_BONE_KEYPOINTS]

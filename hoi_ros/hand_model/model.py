@@ -14,6 +14,7 @@ from hoi_ros.errors import InputError, unknown_name
 from hoi_ros.hand_model import anatomy
 from hoi_ros.hand_model.kinematics import BoneMotion, Skeleton, forward_kinematics
 
+FREE_HAND_NAME = "free hand"
 FREE_HAND = Path(__file__).parent / "free_hand.npz"
 SHAPE_COUNT = 10
 MIRROR = np.array([-1.0, 1.0, 1.0])
@@ -84,7 +85,7 @@ class HandModel:
             weights /= weights.sum(1, keepdims=True)
             directions = rest["shape_directions"] * rest["shape_scale"][:, None, None]
             return HandModel(
-                "free hand", rest["template"], directions, weights, data["faces"].astype(np.int32), skeleton
+                FREE_HAND_NAME, rest["template"], directions, weights, data["faces"].astype(np.int32), skeleton
             )
         except (OSError, KeyError, ValueError, BadZipFile) as error:
             raise InputError(
