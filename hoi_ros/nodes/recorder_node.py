@@ -32,6 +32,11 @@ class RecorderConfig:
     queue_mb: int = setting(256, "what may wait for the disk before messages are dropped", low=8, high=8192)
 
 
+def has_tf_package() -> bool:
+    """True where the message package of TF is installed; the wheels of ROS lack it."""
+    return importlib.util.find_spec("tf2_msgs") is not None
+
+
 def check_recording_path(path: Path) -> Path:
     """Check that a new bag can be made there, without making anything.
 
@@ -130,7 +135,7 @@ class RecorderNode(HoiNode):
         self._lock = threading.Lock()
         self.dropped = 0
         self._failure = ""
-        self._transforms = PoseTransforms() if importlib.util.find_spec("tf2_msgs") is None else None
+        self._transforms = None if has_tf_package() else PoseTransforms()
         self._thread = threading.Thread(target=self._write_all, name="recorder", daemon=True)
         self._thread.start()
         wanted = [topic for topic in TOPICS if topic.name != OVERLAY_TOPIC or config.overlay]

@@ -14,7 +14,10 @@ from pathlib import Path
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from foxglove_client import FoxgloveClient
 from rclpy.node import Node
+from rclpy.serialization import deserialize_message
+from visualization_msgs.msg import MarkerArray
 
 from hoi_ros.errors import InputError
 from hoi_ros.nodes.live_plan import LiveOptions, make_plan
@@ -194,7 +197,7 @@ def short_bag(tmp_path_factory):
     from hoi_ros.simulation import Simulator, SimulatorConfig
 
     path = tmp_path_factory.mktemp("live") / "camera"
-    simulator = Simulator("rotate", SimulatorConfig())
+    simulator = Simulator("rotate", SimulatorConfig(width=320, height=240))
     with BagWriter(path) as writer:
         for i in range(25):
             writer.write(simulator.frame(i))
@@ -225,7 +228,14 @@ def test_stopped_by_a_signal_it_ends_cleanly(short_bag, tmp_path, number):
         lines.append(line)
         if "first hand mesh" in line:
             break
-    assert any("Foxglove: ws://localhost:" in line for line in lines)
+    address = next(line for line in lines if "Foxglove: ws://localhost:" in line)
+    client = FoxgloveClient(int(re.search(r"localhost:(\d+)", address)[1]))
+    shown = ["/hands/mesh", "/hands/overlay/compressed", "/color/image_raw/compressed", "/color/camera_info", "/tf"]
+    client.subscribe(*shown)
+    got = client.receive(shown, timeout_s=20)
+    client.close()
+    markers = deserialize_message(got["/hands/mesh"], MarkerArray).markers
+    assert markers[0].header.frame_id == "camera_color_optical_frame"
     process.send_signal(number)
     rest, _ = process.communicate(timeout=20)
     assert process.returncode == 0, rest
