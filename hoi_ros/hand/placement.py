@@ -145,13 +145,14 @@ def visible_faces(vertices: np.ndarray, faces: np.ndarray, intrinsics: CameraInt
     centres = centres[(facing > 0.4) & (centres[:, 2] > 0.05)]
     if not len(centres):
         return centres
-    cell = 0.008  # metres at the hand's distance: about the spacing of its vertices
+    cell = 0.005  # metres at the hand's distance: about the spacing of its faces
     grid = np.floor(centres[:, :2] / centres[:, 2:] * (np.median(centres[:, 2]) / cell)).astype(int)
-    grid -= grid.min(0)
-    key = grid[:, 0] * (grid[:, 1].max() + 1) + grid[:, 1]
-    nearest = np.full(key.max() + 1, np.inf)
-    np.minimum.at(nearest, key, centres[:, 2])
-    return centres[centres[:, 2] < nearest[key] + 0.01]
+    grid += 1 - grid.min(0)
+    nearest = np.full(grid.max(0) + 2, np.inf)
+    np.minimum.at(nearest, (grid[:, 0], grid[:, 1]), centres[:, 2])
+    around = np.minimum(nearest, np.minimum(np.roll(nearest, 1, 0), np.roll(nearest, -1, 0)))
+    around = np.minimum(around, np.minimum(np.roll(around, 1, 1), np.roll(around, -1, 1)))
+    return centres[centres[:, 2] < around[grid[:, 0], grid[:, 1]] + 0.012]
 
 
 def _windows(centres: np.ndarray, intrinsics: CameraIntrinsics, depth_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -34,9 +34,8 @@ def look_alike(rng: np.random.Generator) -> dict:
     for bone in range(16):
         near = np.argsort(np.linalg.norm(template - joints[bone], axis=1))[:80]
         system = np.vstack([template[near].T, np.ones(80)])
-        regressor[inverse_index(bone, inverse), near] = np.linalg.lstsq(system, np.append(joints[bone], 1), rcond=None)[
-            0
-        ]
+        blend = np.linalg.lstsq(system, np.append(joints[bone], 1), rcond=None)[0]
+        regressor[BONE_ORDER[bone], near] = blend
     return {
         "v_template": template @ turn.T + [0.09, 0.01, 0.0],
         "shapedirs": rng.normal(0, 1e-3, (778, 3, 10)),
