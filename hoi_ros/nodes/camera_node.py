@@ -29,7 +29,7 @@ DRIFT_NS = 100_000_000
 
 
 class StampClock:
-    """Moves a source's stamps onto the ROS clock: the source's spacing, anchored anew when it drifts 0.1 s away."""
+    """Moves a source's stamps onto the ROS clock: the source's spacing, never ahead of now nor 0.1 s behind it."""
 
     def __init__(self) -> None:
         self._offset_ns: int | None = None
@@ -37,12 +37,13 @@ class StampClock:
 
     def stamp(self, source_ns: int, now_ns: int) -> int:
         """Stamp on the ROS clock, always later than the one before."""
-        if self._offset_ns is None and abs(now_ns - source_ns) < 10 * DRIFT_NS:
+        lag_ns = now_ns - source_ns
+        if self._offset_ns is None and 0 <= lag_ns < 10 * DRIFT_NS:
             self._offset_ns = 0
-        drift = DRIFT_NS + 1 if self._offset_ns is None else abs(now_ns - source_ns - self._offset_ns)
         # A live camera's own stamps may be old by its transfer; ten times the drift is another clock.
-        if self._offset_ns is None or drift > (10 * DRIFT_NS if self._offset_ns == 0 else DRIFT_NS):
-            self._offset_ns = now_ns - source_ns
+        patience_ns = 10 * DRIFT_NS if self._offset_ns == 0 else DRIFT_NS
+        if self._offset_ns is None or not self._offset_ns <= lag_ns <= self._offset_ns + patience_ns:
+            self._offset_ns = lag_ns
         self._last_ns = max(source_ns + self._offset_ns, self._last_ns + 1)
         return self._last_ns
 
