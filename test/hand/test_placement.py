@@ -17,7 +17,7 @@ def model() -> HandModel:
 def depth_of(vertices: np.ndarray, faces: np.ndarray, background: float = 1.2) -> np.ndarray:
     """Depth image of a mesh: every face is splatted at many points, the nearest wins."""
     corners = vertices[faces]
-    a, b = np.meshgrid(np.linspace(0, 1, 9), np.linspace(0, 1, 9))
+    a, b = np.meshgrid(np.linspace(0, 1, 25), np.linspace(0, 1, 25))
     inside = a + b <= 1
     weights = np.stack([1 - a - b, a, b], -1)[inside]
     points = np.einsum("pk,fkc->fpc", weights, corners).reshape(-1, 3)
