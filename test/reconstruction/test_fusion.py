@@ -134,7 +134,7 @@ def test_capped_weight_lets_a_shape_change():
     smaller = observe(mesh_of(trimesh.creation.icosphere(4, RADIUS - 0.003)), poses(60))
     frames = observe(BALL, poses(60)) + smaller
     radius = {w: np.linalg.norm(fuse(frames, max_weight=w).extract_mesh().vertices, axis=1).mean() for w in (4.0, 1e6)}
-    assert abs(radius[4.0] - (RADIUS - 0.003)) < 0.0003
+    assert abs(radius[4.0] - (RADIUS - 0.003)) < 0.0005
     assert radius[1e6] > RADIUS - 0.0025
 
 
