@@ -15,9 +15,11 @@ from hoi_ros.tracking.patch import Patch, depth_noise_m
 
 FEATURE_SCALES_M = (0.012, 0.005, 0.0018)
 """Blur of the colour features on the surface, coarse to fine, metres."""
+SURROUND_M = 0.03
+"""Width of the surround whose mean grey level is taken off."""
 GATES_M = (0.03, 0.015, 0.009)
 """Largest distance of a match at each level, metres, beside three times the sensor's noise."""
-BLOCKED, UNKNOWN, FREE = 2, 0, 1
+UNKNOWN, FREE, BLOCKED, BACKGROUND = 0, 1, 2, 3
 MISSING_COST = 9.0
 PRIOR_SIGMA_M, PRIOR_SIGMA_RAD = 0.02, 0.1
 POINT_WEIGHT = 0.1  # Neighbouring pixels err together: ten of them count as one measurement.
@@ -64,7 +66,7 @@ class AlignmentTarget:
     normals: np.ndarray
     """(h, w, 3) float32."""
     status: np.ndarray
-    """(h, w) uint8: UNKNOWN without depth, FREE to be matched, BLOCKED by a hand."""
+    """(h, w) uint8: UNKNOWN without depth, FREE to be matched, BLOCKED by a hand, BACKGROUND that is no object."""
     features: tuple[np.ndarray, ...]
     """Three of (h, w, 4) float32: grey level, its x and y derivative, and 1 where it is trustworthy."""
 
@@ -106,7 +108,7 @@ def feature_images(patch: Patch, mask: np.ndarray, depth_m: float) -> tuple[np.n
     gray = cv2.cvtColor(patch.color, cv2.COLOR_RGB2GRAY).astype(np.float32)
     weight = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(np.float32)
     pixel_m = patch.pixel_size_m(depth_m)
-    wide = _masked_blur(gray, weight, 2.5 * FEATURE_SCALES_M[0] / pixel_m)
+    wide = _masked_blur(gray, weight, SURROUND_M / pixel_m)
     flat = (gray - wide) * weight
     out = []
     for scale in FEATURE_SCALES_M:
@@ -138,11 +140,12 @@ def alignment_target(patch: Patch, free_mask: np.ndarray, blocked_mask: np.ndarr
 
     Args:
         patch: crop of the frame.
-        free_mask: (h, w) bool pixels whose colour may belong to the object.
+        free_mask: (h, w) bool pixels that may belong to the object.
         blocked_mask: (h, w) bool pixels of hands, behind which the object may hide.
         depth_m: typical distance of the object.
     """
-    status = (patch.depth_m > 0).astype(np.uint8)
+    status = np.where(free_mask, np.uint8(FREE), np.uint8(BACKGROUND))
+    status[patch.depth_m <= 0] = UNKNOWN
     status[blocked_mask] = BLOCKED
     features = feature_images(patch, free_mask & (status == FREE), depth_m)
     return AlignmentTarget(patch.intrinsics, patch.points, patch.normals, status, features)
@@ -269,7 +272,8 @@ def _linearise(
     facing = (n * p).sum(1) < 0
     turned = (n * m).sum(1) > (0.5, 0.6, 0.7)[level]
     matched = (status == FREE) & near & turned & facing
-    hidden = (status != FREE) | (gap[:, 2] < -gate) | ~facing
+    hidden = (status == UNKNOWN) | (status == BLOCKED) | (gap[:, 2] < -gate) | ~facing
+    hidden |= (status == BACKGROUND) & (gap[:, 2] < gate)
     r_depth = np.einsum("nk,nk->n", n, gap)
 
     sampled = cv2.remap(target.features[level], u[:, None], v[:, None], cv2.INTER_LINEAR)[:, 0]

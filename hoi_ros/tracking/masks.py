@@ -145,7 +145,7 @@ def segment_hands(
     probability = cv2.blur(skin.probability(patch.color), (3, 3))
     core = silhouette & (np.abs(patch.depth_m - mesh) < 0.012) & ~claimed
     eroded = cv2.erode(core.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-    elsewhere = valid & ~arm & ~_dilate(np.isfinite(wide), 0.02 / pixel_m)
+    elsewhere = valid & ~arm & ~dilated(np.isfinite(wide), 0.02 / pixel_m)
     skin.learn(patch.color, eroded, elsewhere | (claimed & ~core))
     if skin.learnt:
         hand = (inside & (probability > 0.25)) | (close & (probability > 0.6))
@@ -233,7 +233,7 @@ def object_mask(
     if growth_m <= 0 or not explained.any():
         return explained
     typical = float(np.median(patch.depth_m[explained]))
-    reach = _dilate(explained, growth_m / patch.pixel_size_m(typical))
+    reach = dilated(explained, growth_m / patch.pixel_size_m(typical))
     allowed = explained | (candidates & reach & ~patch.edge_mask)
     count, labels = cv2.connectedComponents(allowed.astype(np.uint8), connectivity=4)
     hits = np.bincount(labels[explained], minlength=count)
@@ -252,7 +252,7 @@ def connected_parts(candidates: np.ndarray, patch: Patch, min_px: int, most: int
 
 def _regained(mask: np.ndarray, candidates: np.ndarray) -> np.ndarray:
     """Give a mask back the edge pixels that the cut at depth jumps cost it."""
-    return mask | (_dilate(mask, 1.5) & candidates)
+    return mask | (dilated(mask, 1.5) & candidates)
 
 
 def _min_filter(depth: np.ndarray, radius_px: float) -> np.ndarray:
@@ -262,7 +262,8 @@ def _min_filter(depth: np.ndarray, radius_px: float) -> np.ndarray:
     return np.where(out < 1e2, out, np.float32(np.inf))
 
 
-def _dilate(mask: np.ndarray, radius_px: float) -> np.ndarray:
+def dilated(mask: np.ndarray, radius_px: float) -> np.ndarray:
+    """A mask (h, w) bool widened by a radius."""
     return cv2.dilate(mask.astype(np.uint8), _disk(radius_px)) > 0
 
 

@@ -96,6 +96,21 @@ class SurfelModel:
         features = np.where(self._feature_weight[rows, None] > 0, self._features[rows], np.float32(np.nan))
         return ReferenceCloud(self._points[rows], self._normals[rows], features)
 
+    def color_agreement(self, patch: Patch, mask: np.ndarray, T_camera_object: np.ndarray, rows: np.ndarray) -> float:
+        """Share (0 to 1) of the named surfels whose colour the patch shows, after one gain for the brightness.
+
+        Only surfels that fall on the mask (h, w) bool count; 0 when fewer than 20 do.
+        """
+        p = transform_points(T_camera_object.astype(np.float32), self._points[rows])
+        pixel, inside = _pixels(p, patch)
+        keep = inside & mask.reshape(-1)[pixel]
+        if keep.sum() < 20:
+            return 0.0
+        seen = patch.color.reshape(-1, 3)[pixel[keep]].astype(np.float32)
+        known = self._colors[rows[keep]]
+        gain = np.clip(np.median(seen.mean(1)) / max(float(np.median(known.mean(1))), 1.0), 0.5, 2.0)
+        return float((np.abs(seen - gain * known).max(1) < 45).mean())
+
     def fuse(
         self, patch: Patch, mask: np.ndarray, features: tuple[np.ndarray, ...], T_camera_object: np.ndarray
     ) -> int:

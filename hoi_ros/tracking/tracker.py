@@ -19,17 +19,19 @@ from hoi_ros.tracking.alignment import (
     feature_images,
 )
 from hoi_ros.tracking.config import TrackerConfig
+from hoi_ros.tracking.foreign import ForeignSurface
 from hoi_ros.tracking.keyframes import KeyframeStore, make_keyframe
-from hoi_ros.tracking.masks import SkinModel, connected_parts, grasp_components, object_mask, segment_hands
+from hoi_ros.tracking.masks import SkinModel, connected_parts, dilated, grasp_components, object_mask, segment_hands
 from hoi_ros.tracking.model import Rendering, SurfelModel
 from hoi_ros.tracking.patch import Patch, clean_depth, cut_patch
 from hoi_ros.tracking.planes import above_planes, dominant_planes
 from hoi_ros.tracking.recovery import best_guess, recovery_guesses
 
 PLANE_PERIOD = 10
-GROWTH_M = 0.012
+GROWTH_M, GROWTH_AT_REST_M = 0.012, 0.004
 FUSE_INLIERS = 0.6
 KEYFRAME_SHARE = 0.35
+BORDER_M = 0.03
 NO_DEPTH = "object tracking waits for depth: use an RGB-D camera or a source with aligned depth images"
 
 
@@ -49,6 +51,8 @@ class _Track:
     radius_m: float
     wrists: dict[int, np.ndarray]
     """Wrist poses (4, 4) of the last tracked frame by hand track."""
+    foreign: ForeignSurface | None = None
+    """What is seen beside the object while no hand holds it."""
     T_hand_object: np.ndarray | None = None
     hand_track_id: int | None = None
     lost: bool = False
@@ -155,7 +159,10 @@ class ObjectTracker:
             rendered = self._track.model.render(predicted, patch).depth_m
         hand_mask = segment_hands(hands, faces, patch, self._skin, rendered, self._config)
         candidates = (patch.depth_m > 0) & ~hand_mask
-        candidates &= above_planes(patch.points, self._planes, self._config.plane_margin_m)
+        clear = above_planes(patch.points, self._planes, self._config.plane_margin_m)
+        if rendered is not None:  # what stands on the table is not cut off at its foot
+            clear |= np.abs(patch.depth_m - rendered) < 0.008
+        candidates &= clear
         return _View(patch, hand_mask, candidates)
 
     # Starting
@@ -177,7 +184,7 @@ class ObjectTracker:
         self._seen_in_grasp += 1
         if self._seen_in_grasp < self._config.start_frames:
             return self._idle("waiting", "something may be held", hand_mask)
-        return self._start(frame, depth, hands, view, mask)
+        return self._start(frame, depth, hands, view, mask, mask)
 
     def _start_from_mask(self, frame, depth, hands, faces, init_mask) -> ObjectObservation:
         """Start on the user's pixels."""
@@ -186,20 +193,20 @@ class ObjectTracker:
             raise InputError("the object mask covers fewer than 100 pixels with depth: mark the object, nearer than 4 m")
         self._track = None
         rows, columns = np.nonzero(init_mask)
-        box = np.array([columns.min(), rows.min(), columns.max(), rows.max()], float) + [-20, -20, 20, 20]
+        box = np.array([columns.min(), rows.min(), columns.max(), rows.max()], float) + [-80, -80, 80, 80]
         self._last_masks = init_mask
         self._planes = dominant_planes(depth, frame.intrinsics, init_mask, self._rng)
         view = self._view(frame, depth, hands, faces, box, None)
-        assert view is not None  # 100 pixels with a border of 20 fill a patch
+        assert view is not None  # 100 pixels with a border of 80 fill a patch
         mask = view.patch.cut(init_mask) & (view.patch.depth_m > 0) & ~view.hand_mask
         clear = mask & above_planes(view.patch.points, self._planes, 0.3 * self._config.plane_margin_m)
         mask = clear if clear.sum() > 0.4 * mask.sum() else mask
         # A box holds background too: only what lies within an object's size of the middle counts.
         near = np.abs(view.patch.depth_m - np.median(view.patch.depth_m[mask])) < self._config.max_object_size_m / 2
-        return self._start(frame, depth, hands, view, mask & near)
+        return self._start(frame, depth, hands, view, mask & near, view.patch.cut(init_mask))
 
-    def _start(self, frame, depth, hands, view: _View, mask: np.ndarray) -> ObjectObservation:
-        """Make the first model of the masked pixels."""
+    def _start(self, frame, depth, hands, view: _View, mask: np.ndarray, own: np.ndarray) -> ObjectObservation:
+        """Make the first model of the masked pixels; of the pixels `own`, none is known to be something else."""
         center = view.patch.points[mask].mean(0).astype(np.float64)
         pose = make_transform(np.eye(3), center)
         self._object_id += 1
@@ -211,7 +218,9 @@ class ObjectTracker:
         self._track = _Track(
             self._object_id, model, KeyframeStore(self._config), pose, frame.stamp_ns, np.eye(4), np.zeros(3), 0.1, {}
         )
-        return self._accept(frame, depth, hands, view, mask, features, pose, 1.0, float("nan"))
+        observation = self._accept(frame, depth, hands, view, mask, features, pose, 1.0, float("nan"))
+        self._mark_foreign(view, own, pose)
+        return observation
 
     # Following
 
@@ -219,7 +228,7 @@ class ObjectTracker:
         """Align the model with the frame from the best of the guesses, then learn from the frame."""
         track = self._known_track()
         starts = self._first_guesses(hands)
-        view = self._view(frame, depth, hands, faces, self._object_box(frame, starts), starts[0])
+        view = self._view(frame, depth, hands, faces, self._object_box(frame, starts, hands), starts[0])
         if view is None:
             return self._lose("it left the image", None)
         target, result = self._align(view, starts)
@@ -244,13 +253,15 @@ class ObjectTracker:
                 guesses.append(hand.T_camera_wrist @ invert_transform(before) @ track.T_camera_object)
         return [*guesses, track.T_camera_object]
 
-    def _object_box(self, frame: RgbdFrame, poses: Sequence[np.ndarray]) -> np.ndarray:
-        """Box (4,) px around the model at all the poses, with a border for motion and new surface."""
+    def _object_box(
+        self, frame: RgbdFrame, poses: Sequence[np.ndarray], hands: Sequence[HandEstimate]
+    ) -> np.ndarray:
+        """Box (4,) px around the model at all the poses and the hand that holds it, with a border."""
         track = self._known_track()
         points = track.model.points[::10]
-        points = np.concatenate([transform_points(pose.astype(np.float32), points) for pose in poses])
-        border = 0.03
-        return _box_of(points, frame, border)
+        clouds = [transform_points(pose.astype(np.float32), points) for pose in poses]
+        clouds += [hand.joints_camera for hand in hands if hand.track_id == track.hand_track_id]
+        return _box_of(np.concatenate(clouds), frame, BORDER_M)
 
     def _reference(self, rendering: Rendering, pose: np.ndarray) -> ReferenceCloud:
         """What should be seen at a pose: visible model surface, and the nearest keyframe against drift."""
@@ -299,9 +310,13 @@ class ObjectTracker:
         pose = result.T_camera_object
         rendering = track.model.render(pose, view.patch)
         good = result.inlier_fraction >= FUSE_INLIERS
-        mask = object_mask(
-            rendering.depth_m, view.candidates, view.hand_mask, view.patch, GROWTH_M if good else 0.0
-        )
+        candidates, growth = view.candidates.copy(), GROWTH_M
+        if track.foreign is not None:
+            growth = GROWTH_AT_REST_M
+            candidates[candidates] = ~track.foreign.covers(view.patch.points[candidates], pose)
+        mask = object_mask(rendering.depth_m, candidates, view.hand_mask, view.patch, growth if good else 0.0)
+        if good and track.hand_track_id is not None:
+            mask |= self._parts_in_grasp(hands, view, mask)
         if mask.sum() * view.patch.stride**2 < self._config.min_object_px / 4:
             return self._lose("it is hidden", view.patch.paste(view.hand_mask, depth.shape))
         explained = object_mask(rendering.depth_m, view.candidates, view.hand_mask, view.patch, 0.0)
@@ -310,7 +325,19 @@ class ObjectTracker:
             trusted = (view.patch.depth_m > 0) & ~view.hand_mask & ~view.patch.edge_mask
             track.model.fade(view.patch, trusted, pose, rendering.visible)
             track.model.fuse(view.patch, mask, target.features, pose)
-        return self._accept(frame, depth, hands, view, mask, target.features, pose, share, result.residual_m)
+        observation = self._accept(frame, depth, hands, view, mask, target.features, pose, share, result.residual_m)
+        self._mark_foreign(view, mask, pose)
+        return observation
+
+    def _parts_in_grasp(self, hands: Sequence[HandEstimate], view: _View, mask: np.ndarray) -> np.ndarray:
+        """What else the holding hand touches: parts that fingers cut off from the rest of the object."""
+        holder = [hand for hand in hands if hand.track_id == self._known_track().hand_track_id]
+        parts = grasp_components(holder, view.candidates, view.patch, self._config)
+        if not mask.any():
+            return parts
+        middle = np.median(view.patch.points[mask], axis=0)
+        reach = self._config.max_object_size_m / 2
+        return parts & (np.linalg.norm(view.patch.points - middle, axis=2) < reach)
 
     def _accept(
         self, frame, depth, hands, view: _View, mask, features, pose, inlier_fraction: float, residual_m: float
@@ -354,6 +381,20 @@ class ObjectTracker:
         track.keyframes.add(keyframe)
         return True
 
+    def _mark_foreign(self, view: _View, mask: np.ndarray, pose: np.ndarray) -> None:
+        """While no hand holds the object, remember what is in view beside it."""
+        track = self._known_track()
+        if track.hand_track_id is not None:
+            track.foreign = None
+            return
+        first = track.foreign is None
+        track.foreign = track.foreign or ForeignSurface(self._config.max_object_size_m)
+        # Later frames show new surface at the mask's border, which has yet to be taken in.
+        gap_px = 3.0 if first else GROWTH_AT_REST_M / view.patch.pixel_size_m(float(pose[2, 3])) + 1
+        beside = (view.patch.depth_m > 0) & ~view.hand_mask & ~dilated(mask, gap_px)
+        track.foreign.add(view.patch.points[beside], pose)
+        track.foreign.clear(view.patch.points[mask & (view.patch.depth_m > 0)], pose)
+
     def _find_holder(self, hands: Sequence[HandEstimate], points: np.ndarray, pose: np.ndarray) -> None:
         """The hand in contact; the present holder keeps the object unless another is clearly nearer."""
         track = self._known_track()
@@ -394,14 +435,26 @@ class ObjectTracker:
         pose = best_guess(guesses, target, self._config)
         if pose is None:
             return self._lose(track.lost_why, hand_mask)
-        fine = self._view(frame, depth, hands, faces, self._object_box(frame, [pose]), pose)
+        fine = self._view(frame, depth, hands, faces, self._object_box(frame, [pose], hands), pose)
         if fine is None:
             return self._lose("it left the image", hand_mask)
         target, result = self._align(fine, [pose])
         settled = result is not None and result.converged and result.matched >= 60
         if not settled or result is None or result.inlier_fraction < self._config.recover_inliers:
             return self._lose(track.lost_why, hand_mask)
+        if not self._looks_like_it(fine, result.T_camera_object):
+            return self._lose(track.lost_why, hand_mask)
         return self._learn(frame, depth, hands, fine, target, result)
+
+    def _looks_like_it(self, view: _View, pose: np.ndarray) -> bool:
+        """Is a found pose more than a surface of fitting shape: same colours, and ending where the object ends?"""
+        model = self._known_track().model
+        rendering = model.render(pose, view.patch)
+        explained = object_mask(rendering.depth_m, view.candidates, view.hand_mask, view.patch, 0.0)
+        part = sum((p for p in connected_parts(view.candidates, view.patch, 20, 8) if (p & explained).any()), explained)
+        if explained.sum() < 0.35 * part.sum():
+            return False
+        return model.color_agreement(view.patch, explained, pose, rendering.visible) > 0.6
 
     def _recovery_guesses(self, hands: Sequence[HandEstimate], view: _View) -> list:
         """This frame's share of all the poses worth trying."""

@@ -1,0 +1,108 @@
+"""Object tracking on a real RealSense sequence with known camera poses.
+
+    python benchmarks/tracking_realsense.py --data DIR [--overlay OUT_DIR]
+
+DIR holds color/*.png, depth/*.png (mm), cam.json, camera_poses.json (`camera_from_taggrid`), init/*.json (rough
+T_camera_object of frame 0) and models/NAME/NAME.obj in metres. The objects rest and the camera moves, so the true
+motion of every object in the camera frame is that of the camera poses. The first frame's mask is the convex
+hull of the mesh at its rough pose.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from hoi_ros.datatypes import CameraIntrinsics, RgbdFrame
+from hoi_ros.geometry import invert_transform, project, rotation_angle, transform_points
+from hoi_ros.tracking import ObjectTracker, TrackerConfig
+
+NAMES = ("dragon", "cube")
+
+
+def load_frames(folder: Path) -> list[RgbdFrame]:
+    """Read every frame of the sequence."""
+    camera = json.loads((folder / "cam.json").read_text())
+    intrinsics = CameraIntrinsics(camera["w"], camera["h"], camera["px"], camera["py"], camera["u0"], camera["v0"])
+    frames = []
+    for index, path in enumerate(sorted((folder / "color").glob("*.png"))):
+        color = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+        depth = cv2.imread(str(folder / "depth" / path.name), cv2.IMREAD_UNCHANGED) * np.float32(camera["depthScale"])
+        frames.append(RgbdFrame(color, intrinsics, round(index * 1e9 / 30), index, depth.astype(np.float32), name=path.name))
+    return frames
+
+
+def start_mask(folder: Path, name: str, frame: RgbdFrame) -> np.ndarray:
+    """(H, W) bool: convex hull of the projected mesh at its rough pose."""
+    lines = (folder / "models" / name / f"{name}.obj").read_text().splitlines()
+    vertices = np.array([line.split()[1:4] for line in lines if line.startswith("v ")], np.float64)
+    T_camera_object = np.array(json.loads((folder / "init" / f"{name}.json").read_text()))
+    pixels = project(transform_points(T_camera_object, vertices), frame.intrinsics)
+    hull = cv2.convexHull(np.round(pixels).astype(np.int32))
+    return cv2.fillConvexPoly(np.zeros(frame.color.shape[:2], np.uint8), hull, 1) > 0
+
+
+def run(folder: Path, name: str, frames: list[RgbdFrame], poses: np.ndarray, overlay: Path | None) -> str:
+    """Track one object over the sequence; one line of results."""
+    tracker = ObjectTracker(TrackerConfig())
+    first: tuple[np.ndarray, np.ndarray] | None = None
+    errors, times, lost = [], [], 0
+    for frame, T_camera_grid in zip(frames, poses):
+        mask = start_mask(folder, name, frame) if frame.index == 0 else None
+        begin = time.perf_counter()
+        seen = tracker.track(frame, [], init_mask=mask)
+        times.append(1e3 * (time.perf_counter() - begin))
+        if overlay:
+            overlay.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(overlay / f"{name}_{frame.index:04d}.png"), draw(frame, tracker, seen)[..., ::-1])
+        if seen.T_camera_object is None:
+            lost += 1
+            continue
+        first = first or (seen.T_camera_object, T_camera_grid)
+        T_first_now = T_camera_grid @ invert_transform(first[1])
+        expected = T_first_now @ first[0]
+        error = seen.T_camera_object @ invert_transform(expected)
+        shift = np.linalg.norm(seen.T_camera_object[:3, 3] - expected[:3, 3])
+        errors.append((1e3 * shift, np.degrees(rotation_angle(error[:3, :3]))))
+    t, r = np.array(errors).T
+    return (
+        f"{name:8s} frames {len(frames)} lost {lost}  translation mm median {np.median(t):.2f} max {t.max():.2f} end {t[-1]:.2f}"
+        f"  rotation deg median {np.median(r):.2f} max {r.max():.2f} end {r[-1]:.2f}"
+        f"  ms median {np.median(times):.1f} p95 {np.percentile(times, 95):.1f}"
+    )
+
+
+def draw(frame: RgbdFrame, tracker: ObjectTracker, seen) -> np.ndarray:
+    """Picture with mask, model points and axes."""
+    image = frame.color.copy()
+    if seen.mask is not None:
+        image[seen.mask] = image[seen.mask] // 2 + np.array([0, 127, 0], np.uint8)
+    if seen.T_camera_object is not None and tracker.model is not None:
+        for u, v in np.nan_to_num(project(transform_points(seen.T_camera_object, tracker.model.points[::20]), frame.intrinsics)):
+            cv2.circle(image, (int(u), int(v)), 1, (255, 0, 255), -1)
+        ends = project(transform_points(seen.T_camera_object, np.vstack([np.zeros(3), 0.05 * np.eye(3)])), frame.intrinsics)
+        for axis in range(3):
+            start, end = (tuple(int(x) for x in p) for p in (ends[0], ends[axis + 1]))
+            cv2.line(image, start, end, tuple(int(c) for c in 255 * np.eye(3)[axis]), 2)
+    return image
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description="object tracking against known camera poses")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the sequence")
+    parser.add_argument("--overlay", type=Path, help="folder for pictures of every frame")
+    options = parser.parse_args()
+    frames = load_frames(options.data)
+    poses = np.array(json.loads((options.data / "camera_poses.json").read_text())["camera_from_taggrid"])[: len(frames)]
+    for name in NAMES:
+        print(run(options.data, name, frames, poses, options.overlay), flush=True)
+
+
+if __name__ == "__main__":
+    main()
