@@ -50,6 +50,12 @@ def check_python() -> Iterator[Finding]:
             yield Finding(
                 "missing", package, f"module '{module}' is not installed", "./hoi run --help   (sets everything up)"
             )
+    if importlib.util.find_spec("open3d"):
+        answer = subprocess.run([sys.executable, "-c", "import open3d"], capture_output=True, text=True, timeout=120)
+        if answer.returncode:
+            reason = answer.stderr.strip().splitlines()[-1]
+            packages = "libusb-1.0-0 libx11-6 libgl1 libegl1 libgomp1"
+            yield Finding("missing", "open3d's libraries", reason, f"sudo apt install {packages}")
 
 
 def check_ros() -> Iterator[Finding]:
