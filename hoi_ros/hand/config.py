@@ -19,6 +19,9 @@ class HandConfig:
         4, "with fewer than max_hands tracked, look for more in every Nth frame", low=1
     )
     keep_lost_s: float = setting(1.0, "a hand found again within this time keeps its track id", low=0.0)
+    one_person: bool = setting(
+        True, "with max_hands 2: the two hands are one person's, one left and one right; off judges each alone"
+    )
     border_fraction: float = setting(
         0.5, "border around the picture, in its longer side, for hands that fill it; 0 never tries", low=0.0, high=2.0
     )

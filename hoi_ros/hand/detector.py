@@ -15,6 +15,7 @@ from hoi_ros.hand.program import WEIGHTS_FOLDER
 ANCHOR_GRIDS = ((8, 2), (16, 6))
 KEYPOINTS = 7
 OVERLAP = 0.3
+WIDE, MOST_SQUARES = 1.25, 4
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,21 @@ def intersection_over_union(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     return shared / np.maximum(areas - shared, 1e-9)
 
 
+def views_of(height: int, width: int) -> list[tuple[int, int, int, int]]:
+    """Parts x0 y0 x1 y1 of a picture to look at in turn: the whole, then squares along its longer side.
+
+    The network sees 192 pixels; in a wide picture a square shows a distant hand up to twice as large.
+    """
+    whole, short, long = (0, 0, width, height), min(height, width), max(height, width)
+    if long < WIDE * short:
+        return [whole]
+    count = min(max(math.ceil(long / short), 2) + (long > 1.5 * short), MOST_SQUARES)
+    starts = np.linspace(0, long - short, count).round().astype(int).tolist()
+    if width > height:
+        return [whole] + [(s, 0, s + short, height) for s in starts]
+    return [whole] + [(0, s, width, s + short) for s in starts]
+
+
 class PalmDetector:
     """Finds palms with the converted MediaPipe network."""
 
@@ -84,17 +100,26 @@ class PalmDetector:
         self._anchors = make_anchors(self._side)
         self._input = np.zeros((1, self._side, self._side, 3), np.float32)
 
-    def detect(self, color: np.ndarray, threshold: float = 0.5, border_fraction: float = 0.0) -> list[PalmDetection]:
+    def detect(
+        self,
+        color: np.ndarray,
+        threshold: float = 0.5,
+        border_fraction: float = 0.0,
+        view: tuple[int, int, int, int] | None = None,
+    ) -> list[PalmDetection]:
         """Find palms.
 
         Args:
             color: (H, W, 3) uint8 RGB of any size.
             threshold: least score.
             border_fraction: black border around the picture in its longer side, for hands that fill it.
+            view: x0 y0 x1 y1 of the part to look at; None is the whole.
 
         Returns:
-            Palms, best first; several per hand are merged.
+            Palms in pixels of the whole picture, best first; several per hand are merged.
         """
+        x0, y0, x1, y1 = view or (0, 0, color.shape[1], color.shape[0])
+        color = color[y0:y1, x0:x1]
         if min(color.shape[:2]) < 1:
             return []
         scale, offset = self._fill_input(color, border_fraction)
@@ -111,7 +136,7 @@ class PalmDetector:
         keypoints = values[:, 4:].reshape(-1, KEYPOINTS, 2) + anchors[:, None]
         # Edge coordinates of the network to pixel centres of the image.
         to_px = self._side / scale
-        shift = (offset + 0.5 * scale) / scale
+        shift = offset / scale + 0.5 - np.array([x0, y0])
         return [
             PalmDetection(score, box * to_px - np.tile(shift, 2), points * to_px - shift)
             for score, box, points in merge_overlapping(scores, boxes, keypoints)

@@ -10,7 +10,7 @@ import numpy as np
 from hoi_ros.datatypes import CameraIntrinsics, HandEstimate, RgbdFrame
 from hoi_ros.geometry import project
 from hoi_ros.hand.config import HandConfig
-from hoi_ros.hand.detector import PalmDetection, PalmDetector
+from hoi_ros.hand.detector import PalmDetection, PalmDetector, views_of
 from hoi_ros.hand.fit import FitState, HandFit, HandFitter
 from hoi_ros.hand.landmarks import HandLandmarks, LandmarkNetwork
 from hoi_ros.hand.one_euro import NoFilter, OneEuroFilter
@@ -68,10 +68,12 @@ class EmbeddedHandEstimator:
         self._detector = PalmDetector(device, config.threads)
         self._landmarks = LandmarkNetwork(device, config.threads)
         self._fitter = HandFitter(model)
-        self._tracks = TrackSet(config.max_hands, config.keep_lost_s)
+        self._tracks = TrackSet(config.max_hands, config.keep_lost_s, config.one_person)
         self._smoother = Smoother(config)
         self._single_ids = count()
         self._frames_since_detection = 0
+        self._view = -1
+        self._lost_now = False
         self._stamp_s: float | None = None
         self._warm_up()
 
@@ -103,15 +105,16 @@ class EmbeddedHandEstimator:
         self._follow(frame.color, stamp_s)
         if self._detection_due():
             self._detect(frame.color, stamp_s)
+        self._tracks.judge_sides()
         self._smoother.keep({track.track_id for track in self._tracks.tracks})
         return [self._finish(frame, track) for track in self._tracks.live]
 
     def _follow(self, color: np.ndarray, stamp_s: float) -> None:
-        live = self._tracks.live
-        regions = [region_from_landmarks(track.landmarks.landmarks_px) for track in live]
-        self._lost_now = len(live)
-        self._tracks.follow(live, self._landmarks.read(color, regions), self.config.presence_threshold, stamp_s)
-        self._lost_now -= len(self._tracks.live)
+        before = len(self._tracks.live)
+        tracks = self._tracks.to_follow()
+        seen = self._landmarks.read(color, [track.next_region(stamp_s) for track in tracks])
+        self._tracks.follow(tracks, seen, self.config.presence_threshold, stamp_s)
+        self._lost_now = before > len(self._tracks.live)
 
     def _detection_due(self) -> bool:
         """At once when a hand was just lost or none is known, else every Nth frame while hands are wanted."""
@@ -120,13 +123,21 @@ class EmbeddedHandEstimator:
         if live >= self.config.max_hands:
             return False
         waited = self._frames_since_detection >= self.config.redetect_interval_frames
-        return live == 0 or self._lost_now > 0 or waited
+        return live == 0 or self._lost_now or waited
 
     def _detect(self, color: np.ndarray, stamp_s: float) -> None:
+        """Look at the next view of the picture; with no hand known, at the whole and one more."""
         self._frames_since_detection = 0
-        palms = self._detector.detect(color, self.config.detection_threshold)
-        if not palms and not self._tracks.live and self.config.border_fraction > 0:
-            palms = self._detector.detect(color, self.config.detection_threshold, self.config.border_fraction)
+        threshold, border = self.config.detection_threshold, self.config.border_fraction
+        views = views_of(*color.shape[:2])
+        self._view = (self._view + 1) % len(views)
+        palms = self._detector.detect(color, threshold, view=views[self._view])
+        if not palms and not self._tracks.live:
+            self._view = (self._view + 1) % (len(views) + 1)
+            if self._view < len(views):
+                palms = self._detector.detect(color, threshold, view=views[self._view])
+            elif border > 0:
+                palms = self._detector.detect(color, threshold, border)
         fresh = self._tracks.unknown_palms(palms)
         self._tracks.admit(self._read_palms(color, fresh), self.config.presence_threshold, stamp_s)
 

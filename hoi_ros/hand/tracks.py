@@ -11,16 +11,20 @@ import numpy as np
 
 from hoi_ros.hand.detector import PalmDetection, intersection_over_union
 from hoi_ros.hand.landmarks import HandLandmarks
-from hoi_ros.hand.regions import hand_size_px, region_from_landmarks
+from hoi_ros.hand.regions import HandRegion, hand_size_px, region_from_landmarks
 
 # Landmarks that a palm detection's keypoints show.
 PALM_LANDMARKS = np.array([0, 5, 9, 13, 17, 1, 2])
 SAME_PALM, SAME_HAND = 0.35, 0.35
 """Mean distance in hand sizes below which two findings are one hand."""
 SAME_BOX = 0.75
-EVIDENCE_STEP, EVIDENCE_LIMIT, EVIDENCE_TO_FLIP, EVIDENCE_SURE = 1.5, 10.0, 3.0, 4.0
-REACH, REACH_PER_S = 0.7, 2.0
+EVIDENCE_STEP, EVIDENCE_LIMIT, EVIDENCE_TO_FLIP, EVIDENCE_SURE = 1.5, 20.0, 3.0, 4.0
+REACH, REACH_PER_S = 1.0, 4.0
 """How far in hand sizes a lost hand may turn up, and how that grows with time."""
+
+FRAMES_TO_TRY, WIDER_WHEN_MISSED = 5, 1.3
+PREDICTION, LONGEST_PREDICTION_S, LONGEST_LEAP = 0.7, 0.2, 0.4
+"""Share of the last velocity that the next region moves by, for how long, and how far in region sides."""
 
 
 @dataclass
@@ -32,10 +36,9 @@ class Handedness:
     side: str = ""
     """'left', 'right', or '' before the first look."""
 
-    def observe(self, right_probability: float) -> str:
-        """Add one frame's probability of a right hand; return the side."""
-        p = min(max(right_probability, 1e-4), 1 - 1e-4)
-        step = min(max(math.log(p / (1 - p)), -EVIDENCE_STEP), EVIDENCE_STEP)
+    def observe(self, log_odds: float) -> str:
+        """Add one frame's log odds of a right hand; return the side."""
+        step = min(max(log_odds, -EVIDENCE_STEP), EVIDENCE_STEP)
         self.evidence = min(max(self.evidence + step, -EVIDENCE_LIMIT), EVIDENCE_LIMIT)
         believed = "right" if self.evidence > 0 else "left"
         if not self.side or (believed != self.side and abs(self.evidence) >= EVIDENCE_TO_FLIP):
@@ -58,8 +61,14 @@ class HandTrack:
     """When it was last seen."""
     handedness: Handedness = field(default_factory=Handedness)
     frames: int = 1
-    lost: bool = False
-    """Not seen in the last frame; waiting to be found again."""
+    missed: int = 0
+    """Frames since it was last seen; above 0 it is lost and waits to be found again."""
+    velocity_px_s: np.ndarray = field(default_factory=lambda: np.zeros(2))
+
+    @property
+    def lost(self) -> bool:
+        """Not seen in the last frame."""
+        return self.missed > 0
 
     @property
     def size_px(self) -> float:
@@ -69,15 +78,35 @@ class HandTrack:
     @property
     def center_px(self) -> np.ndarray:
         """(2,) middle of the palm, pixels."""
-        return self.landmarks.landmarks_px[PALM_LANDMARKS].mean(0)
+        return _palm_center(self.landmarks)
+
+    def next_region(self, stamp_s: float) -> HandRegion:
+        """Where to look for the hand at a time: where it was going, wider when it was missed."""
+        region = region_from_landmarks(self.landmarks.landmarks_px)
+        ahead = self.velocity_px_s * (PREDICTION * min(max(stamp_s - self.stamp_s, 0.0), LONGEST_PREDICTION_S))
+        reach = LONGEST_LEAP * region.size_px
+        ahead = ahead * min(1.0, reach / max(float(np.linalg.norm(ahead)), 1e-9))
+        wider = region.size_px * (WIDER_WHEN_MISSED if self.lost else 1.0)
+        return HandRegion(region.center_px + ahead, wider, region.angle_rad)
+
+    def renew(self, landmarks: HandLandmarks, stamp_s: float) -> None:
+        """Take in a new sight of the hand."""
+        dt_s = stamp_s - self.stamp_s
+        if 0 < dt_s <= LONGEST_PREDICTION_S:
+            self.velocity_px_s = (_palm_center(landmarks) - self.center_px) / dt_s
+        else:
+            self.velocity_px_s = np.zeros(2)
+        self.landmarks, self.stamp_s, self.missed = landmarks, stamp_s, 0
+        self.frames += 1
 
 
 class TrackSet:
     """All hands of a picture sequence."""
 
-    def __init__(self, max_hands: int, keep_lost_s: float):
+    def __init__(self, max_hands: int, keep_lost_s: float, one_person: bool = True):
         self.max_hands = max_hands
         self.keep_lost_s = keep_lost_s
+        self.one_person = one_person and max_hands == 2
         self.tracks: list[HandTrack] = []
         self._ids = count()
 
@@ -90,13 +119,21 @@ class TrackSet:
         """Drop every track; ids go on."""
         self.tracks = []
 
-    def follow(self, tracks: Sequence[HandTrack], seen: Sequence[HandLandmarks], threshold: float, stamp_s: float):
+    def to_follow(self) -> list[HandTrack]:
+        """Tracks to look for where they should be: those seen last, and those missed a moment ago."""
+        return [track for track in self.tracks if track.missed <= FRAMES_TO_TRY]
+
+    def follow(
+        self, tracks: Sequence[HandTrack], seen: Sequence[HandLandmarks], threshold: float, stamp_s: float
+    ) -> None:
         """Move tracks to what was read in their regions; those without a hand there become lost."""
+        held = self.live
+        for track in self.tracks:
+            track.missed += 1
         for track, landmarks in zip(tracks, seen):
-            if landmarks.presence >= threshold and plausible(landmarks, track.landmarks):
-                self._renew(track, landmarks, stamp_s)
-            else:
-                track.lost = True
+            good = landmarks.presence >= threshold and plausible(landmarks, track.landmarks)
+            if good and (track in held or len(self.live) < self.max_hands):
+                track.renew(landmarks, stamp_s)
         self._drop_duplicates()
         self.tracks = [t for t in self.tracks if not t.lost or 0 <= stamp_s - t.stamp_s <= self.keep_lost_s]
 
@@ -116,23 +153,35 @@ class TrackSet:
                 continue
             track = self._lost_track_near(landmarks, stamp_s)
             if track is None:
-                track = HandTrack(next(self._ids), landmarks, stamp_s)
-                track.handedness.observe(landmarks.right_probability)
-                self.tracks.append(track)
+                self.tracks.append(HandTrack(next(self._ids), landmarks, stamp_s))
             else:
-                self._renew(track, landmarks, stamp_s)
+                track.renew(landmarks, stamp_s)
 
-    def _renew(self, track: HandTrack, landmarks: HandLandmarks, stamp_s: float) -> None:
-        track.landmarks, track.stamp_s, track.lost = landmarks, stamp_s, False
-        track.frames += 1
-        track.handedness.observe(landmarks.right_probability)
+    def judge_sides(self) -> None:
+        """Add the last sight's handedness to every live track; the two hands of one person are judged together."""
+        live = self.live
+        odds = [_log_odds(track.landmarks.right_probability) for track in live]
+        if self.one_person and len(live) == 2:
+            for track, own, other in zip(live, odds, reversed(odds)):
+                track.handedness.observe((own - other) / 2)
+            self._part_equal_sides(live)
+            return
+        for track, own in zip(live, odds):
+            track.handedness.observe(own)
+
+    def _part_equal_sides(self, live: list[HandTrack]) -> None:
+        """Give the track with the weaker evidence the side that is left over."""
+        a, b = sorted((track.handedness for track in live), key=lambda side: abs(side.evidence))
+        if a.side == b.side:
+            a.side = "left" if b.side == "right" else "right"
+            a.evidence = 0.0
 
     def _lost_track_near(self, landmarks: HandLandmarks, stamp_s: float) -> HandTrack | None:
         best, least = None, math.inf
         for track in self.tracks:
             if not track.lost:
                 continue
-            center = landmarks.landmarks_px[PALM_LANDMARKS].mean(0)
+            center = _palm_center(landmarks)
             distance = float(np.linalg.norm(center - track.center_px)) / max(track.size_px, 1.0)
             reach = REACH + REACH_PER_S * max(stamp_s - track.stamp_s, 0.0)
             other_side = (landmarks.right_probability > 0.5) != (track.handedness.side == "right")
@@ -148,7 +197,7 @@ class TrackSet:
         for i, track in enumerate(live):
             for other in live[:i]:
                 if not other.lost and is_same_hand(track.landmarks, other.landmarks):
-                    track.lost = True
+                    track.missed = 1
                     break
 
 
@@ -179,6 +228,10 @@ def _agreement(track: HandTrack) -> float:
     return round(right if track.handedness.side == "right" else 1 - right)
 
 
-def next_regions(tracks: Sequence[HandTrack]):
-    """Where to look for tracked hands in the next frame."""
-    return [region_from_landmarks(track.landmarks.landmarks_px) for track in tracks]
+def _palm_center(landmarks: HandLandmarks) -> np.ndarray:
+    return landmarks.landmarks_px[PALM_LANDMARKS].mean(0)
+
+
+def _log_odds(probability: float) -> float:
+    p = min(max(probability, 1e-4), 1 - 1e-4)
+    return math.log(p / (1 - p))
