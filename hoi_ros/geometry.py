@@ -86,6 +86,12 @@ def invert_transform(transforms: np.ndarray) -> np.ndarray:
     return make_transform(rotations, -(rotations @ transforms[..., :3, 3, None])[..., 0])
 
 
+def nearest_rigid(transforms: np.ndarray) -> np.ndarray:
+    """Rigid motions (..., 4, 4) with the rotation part made orthonormal again, after long products of poses."""
+    rotations = matrix_from_quaternion(quaternion_from_matrix(transforms[..., :3, :3]))
+    return make_transform(rotations, transforms[..., :3, 3])
+
+
 def transform_points(transform: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Apply (..., 4, 4) rigid motions to (..., N, 3) points."""
     rotations = np.swapaxes(transform[..., :3, :3], -1, -2)

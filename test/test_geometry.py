@@ -12,6 +12,7 @@ from hoi_ros.geometry import (
     invert_transform,
     make_transform,
     matrix_from_quaternion,
+    nearest_rigid,
     pointmap_from_depth,
     project,
     quaternion_from_matrix,
@@ -255,3 +256,13 @@ def test_similarity_of_coinciding_targets_has_scale_zero_and_a_rotation():
 def test_similarity_refuses_what_has_no_answer(source, target, weights):
     with pytest.raises(ValueError, match="fit_similarity"):
         fit_similarity(source, target, weights)
+
+
+def test_nearest_rigid_undoes_skew_and_keeps_rigid_motions():
+    pose = se3_exp(np.array([0.1, 0.2, 0.3, 2.0, -1.0, 0.4]))
+    np.testing.assert_allclose(nearest_rigid(pose), pose, atol=1e-12)
+    skewed = pose.copy()
+    skewed[:3, :3] += 1e-3 * np.arange(9).reshape(3, 3) / 9
+    mended = nearest_rigid(skewed)
+    np.testing.assert_allclose(mended[:3, :3] @ mended[:3, :3].T, np.eye(3), atol=1e-12)
+    np.testing.assert_allclose(mended, pose, atol=2e-3)

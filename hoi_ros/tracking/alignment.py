@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from hoi_ros.datatypes import CameraIntrinsics
-from hoi_ros.geometry import invert_transform, se3_exp, se3_log
+from hoi_ros.geometry import invert_transform, nearest_rigid, se3_exp, se3_log
 from hoi_ros.tracking.config import TrackerConfig
 from hoi_ros.tracking.patch import Patch, depth_noise_m
 
@@ -239,7 +239,8 @@ def _moved(pose: np.ndarray, delta: np.ndarray, center: np.ndarray) -> np.ndarra
     """Apply a twist about a centre in camera axes to a pose."""
     motion = se3_exp(np.concatenate([np.zeros(3), delta[3:]]))
     motion[:3, 3] = delta[:3] + center - motion[:3, :3] @ center
-    return motion @ pose
+    # Guesses are products of poses and transposed poses: the least skew would double with every frame.
+    return nearest_rigid(motion @ pose)
 
 
 def _twist_from(start: np.ndarray, pose: np.ndarray, center: np.ndarray) -> np.ndarray:
@@ -308,9 +309,7 @@ def _linearise(
     return match, np.asarray(center, np.float64)
 
 
-def _normal_equations(
-    jacobian: np.ndarray, residual: np.ndarray, weight: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _normal_equations(jacobian: np.ndarray, residual: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """J^T W J (6, 6) and J^T W r (6,)."""
     weighted = jacobian * weight[:, None].astype(np.float64)
     return weighted.T @ jacobian, weighted.T @ residual.astype(np.float64)
