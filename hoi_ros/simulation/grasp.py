@@ -35,6 +35,23 @@ class GraspCycle:
     grip_center: np.ndarray
     """(3,) metres, object frame."""
 
+    def sound_arc(self, depth_m: float = 0.004, tips: int = 3) -> tuple[float, float] | None:
+        """First and last turn in radians of the longest arc on which the grasp holds without sinking in.
+
+        None when it holds all round. When it holds nowhere, the arc is the single turn that sinks in least.
+        """
+        count = len(self.angles)
+        good = (self.depth_m < depth_m) & ((self.tip_gap_m < 0.003).sum(1) >= tips)
+        if good.all():
+            return None
+        best_start, best_length = int(self.depth_m.argmin()), 0
+        for start in range(count):
+            run = int(np.argmin(np.append(np.roll(good, -start), False)))
+            if run > best_length:
+                best_start, best_length = start, run
+        step = 2 * np.pi / count
+        return best_start * step, (best_start + max(0, best_length - 1)) * step
+
     def at(self, turn_rad: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Joint angles (A,) and T_wrist_object (4, 4) at any turn, between the solved rows."""
         count = len(self.angles)
@@ -152,6 +169,14 @@ class GraspSolver:
         self.item = item
         self.mirror = np.array([-1.0 if side == "left" else 1.0, 1.0, 1.0])
 
+    def solve_best(self, grips: tuple[GripSite, ...], *, tilt_rad: float = 0.0) -> GraspCycle:
+        """The grasp about the best of several sites, for the full turn."""
+        if len(grips) == 1:
+            return self.solve(grips[0], tilt_rad=tilt_rad)
+        few = [self.solve(grip, tilt_rad=tilt_rad, turns=FULL_TURN[::4]) for grip in grips]
+        best = int(np.argmin([self._cost(cycle) for cycle in few]))
+        return self.solve(grips[best], tilt_rad=tilt_rad)
+
     def solve(self, grip: GripSite, *, tilt_rad: float = 0.0, turns: np.ndarray = FULL_TURN) -> GraspCycle:
         """Find the best grasp about a grip site for every turn of the thing.
 
@@ -171,7 +196,7 @@ class GraspSolver:
     def _cost(cycle: GraspCycle) -> float:
         gaps = np.sort(cycle.tip_gap_m[:, 1:], 1)
         touching = np.clip(gaps[:, :3], 0, 0.03).mean() + np.clip(cycle.tip_gap_m[:, 0], 0, 0.03).mean()
-        return float(touching + 2 * np.clip(cycle.depth_m - 0.003, 0, None).max())
+        return float(touching + 2 * np.clip(cycle.depth_m - 0.003, 0, None).mean())
 
     def _placements(self, grip: GripSite, tilt: float, forward: float, turns: np.ndarray) -> np.ndarray:
         """(K, 4, 4) T_wrist_object: axis laid in the hand, moved along the palm's normal until the skin is near."""

@@ -112,7 +112,7 @@ def _load_file(path: Path) -> SimObject:
         uv,
         _corner_normals(loaded),
         texture,
-        (_guess_grip(np.asarray(loaded.vertices)),),
+        _guess_grips(np.asarray(loaded.vertices)),
     )
 
 
@@ -152,16 +152,21 @@ def _palette_texture(corner_colors: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return uv.astype(np.float32), np.clip(picture, 0, 255).astype(np.uint8)
 
 
-def _guess_grip(vertices: np.ndarray) -> GripSite:
-    """Wrap the hand round the longest direction of the cloud, at its middle."""
-    low, high = vertices.min(0), vertices.max(0)
-    center = (low + high) / 2
+def _guess_grips(vertices: np.ndarray) -> tuple[GripSite, ...]:
+    """Places round the longest direction of the cloud, from its middle outwards; the grasp solver takes the best."""
+    center = (vertices.min(0) + vertices.max(0)) / 2
     _, _, axes = np.linalg.svd(vertices - vertices.mean(0), full_matrices=False)
-    along = (vertices - center) @ axes[0]
-    slab = vertices[np.abs(along - np.median(along)) < 0.2 * np.ptp(along)]
-    slab_axis = slab - center - np.outer((slab - center) @ axes[0], axes[0])
-    middle = center + (slab_axis.max(0) + slab_axis.min(0)) / 2
-    return GripSite(middle, axes[0] * np.sign(axes[0][np.argmax(np.abs(axes[0]))]))
+    axis = axes[0] * np.sign(axes[0][np.argmax(np.abs(axes[0]))])
+    along = (vertices - center) @ axis
+    sites = []
+    for share in (0.5, 0.3, 0.7):
+        level = along.min() + share * np.ptp(along)
+        slab = vertices[np.abs(along - level) < 0.12 * np.ptp(along)]
+        if not len(slab):
+            continue
+        flat = slab - center - np.outer((slab - center) @ axis, axis)
+        sites.append(GripSite(center + axis * level + (flat.max(0) + flat.min(0)) / 2, axis))
+    return tuple(sites)
 
 
 def _corner_normals(mesh: trimesh.Trimesh, crease_deg: float = 40.0) -> np.ndarray:

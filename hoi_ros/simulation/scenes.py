@@ -105,12 +105,17 @@ class RotateScene(Scene):
         self.item = item
         self.side = "left" if rng.random() < 0.5 else "right"
         self.sides = (self.side,)
-        grip = item.grips[0]
-        self.cycle = GraspSolver(model, shape, self.side, item).solve(grip, tilt_rad=0.15)
+        self.cycle = GraspSolver(model, shape, self.side, item).solve_best(item.grips, tilt_rad=0.15)
         self._map = AngleMap(model)
-        self._grip_center = grip.center
+        self._grip_center = self.cycle.grip_center
+        arc = self.cycle.sound_arc()
+        self._quarters = np.arange(5) * np.pi / 2
+        if arc is not None:
+            # No full turn in this grip: the fingers turn the thing to and fro as far as they can hold it.
+            reach = min(arc[1] - arc[0], np.pi)
+            self._quarters = arc[0] + reach * np.array([0, 0.5, 1, 0.5, 0])
         # Seen from across the table: the back of the hand shows, the forearm leaves sideways.
-        if grip.style == "top":
+        if item.grips[0].style == "top":
             base = _frame((-0.8, 0.1, rng.uniform(0.2, 0.4)), (-0.25, 0.5, -0.7))
         else:
             base = _frame((0.85, -0.15, rng.uniform(-0.5, -0.35)), (0.1, -1.0, 0.1))
@@ -119,10 +124,8 @@ class RotateScene(Scene):
         # Each quarter: fingers turn the thing, then the wrist swings hand and thing to the other side.
         quarter = self.period_s / 4
         times = [q * quarter + s for q in range(4) for s in (0.0, 0.5 * quarter)]
-        turns = [(q + (1 if s else 0)) * np.pi / 2 for q in range(4) for s in (0, 1)]
         swing, nod = rng.uniform(0.5, 0.62), rng.uniform(0.15, 0.25)
         swings = [[-swing, nod], [-swing, nod], [swing, -nod], [swing, -nod]] * 2
-        self._turn_times, self._turn_values = times, turns
         self._swings = Track(tuple(times), np.array(swings), self.period_s)
         self._drift_seed = int(rng.integers(1 << 30))
 
@@ -133,7 +136,8 @@ class RotateScene(Scene):
         step, inside = divmod(time, quarter)
         share = inside / (0.5 * quarter)
         moving = float(np.sin(np.pi * np.clip(share, 0, 1)) ** 2)
-        return float((step + ease(share)) * np.pi / 2), moving
+        first, last = self._quarters[int(step)], self._quarters[int(step) + 1]
+        return float(first + ease(share) * (last - first)), moving
 
     def at(self, time_s: float) -> SceneState:
         """The state at a time."""

@@ -8,7 +8,7 @@ import trimesh
 
 from hoi_ros.errors import InputError
 from hoi_ros.hand_model import HandModel
-from hoi_ros.simulation.grasp import GraspSolver
+from hoi_ros.simulation.grasp import GraspCycle, GraspSolver
 from hoi_ros.simulation.objects import load_object, object_names
 
 
@@ -73,3 +73,19 @@ def test_a_grasp_touches_with_thumb_and_two_fingers_and_does_not_sink_in(name, s
     vertices = solver._pose(np.repeat(cycle.open_angles[None], 8, 0))
     gaps = solver._gaps(vertices, cycle.T_wrist_object)
     assert gaps[:, solver.parts.mask(1, 3)].min() > 0.003
+
+
+def test_turns_that_sink_in_are_left_out_of_the_arc():
+    count = 24
+    depth = np.zeros(count)
+    depth[[3, 4, 10]] = 0.02
+    tips = np.zeros((count, 5))
+    poses = np.repeat(np.eye(4)[None], count, 0)
+    cycle = GraspCycle(np.zeros((count, 2)), np.zeros(2), poses, depth, tips, np.zeros(3))
+    step = 2 * np.pi / count
+    assert cycle.sound_arc() == pytest.approx((11 * step, (11 + 15) * step))
+    depth[:] = 0
+    assert cycle.sound_arc() is None
+    tips[:, :3] = 0.01
+    first, last = cycle.sound_arc()
+    assert first == last
