@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from hoi_ros.errors import InputError, unknown_name
 from hoi_ros.geometry import make_transform, project
 from hoi_ros.hand.fit_problem import PAIRS, PARAMETER_COUNT, Misfit, Pose, Target, solve
 from hoi_ros.hand.fit_start import initial_pose, spread_translation
-from hoi_ros.hand.placement import SizeBelief, place
+from hoi_ros.hand.placement import SizeBelief, measure, place
 from hoi_ros.hand_model import HandModel
 from hoi_ros.hand_model.anatomy import bone_frames
 from hoi_ros.hand_model.kinematics import forward_kinematics
@@ -36,6 +36,8 @@ class FitConfig:
     """Of a shape coefficient about 0, or about the track's own at its start."""
     shape_sigma_steady: float = 0.05
     """Of a shape coefficient about the track's own after many frames."""
+    depth_sigma_m: float = 0.005
+    """Of a joint's depth taken from the skin over it, where a depth image is given; 0 places the hand only."""
     angle_drift_rad: float = 0.35
     """Of a joint angle between frames of a track."""
     huber: float = 1.5
@@ -133,9 +135,13 @@ class HandFitter:
             state = None
         mirror = np.ones(3) if handedness == "right" else MIRROR
         rays, look = straighten(landmarks_px, intrinsics)
+        view = _View(handedness, mirror, look, intrinsics, depth_m)
         target = self._target(rays * mirror[:2], landmarks_world * mirror, state)
         pose = self._solve(target, landmarks_world * mirror, state)
-        return self._finish(pose, landmarks_px, landmarks_world, handedness, intrinsics, depth_m, state, look, mirror)
+        belief = state.belief if state is not None else SizeBelief()
+        if depth_m is not None and self.config.depth_sigma_m > 0:
+            pose = self._follow_depth(pose, target, view, depth_m, belief)
+        return self._finish(pose, view, landmarks_px, landmarks_world, belief, 0 if state is None else state.frames)
 
     def _target(self, rays: np.ndarray, world: np.ndarray, state: FitState | None) -> Target:
         config = self.config
@@ -170,14 +176,18 @@ class HandFitter:
         start = initial_pose(self.model, world, target.rays, shape, self.limits)
         if state is not None:
             start = self._better_start(start, state, target)
+        return self._descend(start, target)
+
+    def _descend(self, start: Pose, target: Target) -> Pose:
+        config = self.config
         pose, _ = solve(
             self.model,
             start,
             target,
             self.limits,
-            iterations=self.config.iterations,
-            huber=self.config.huber,
-            tolerance=self.config.tolerance,
+            iterations=config.iterations,
+            huber=config.huber,
+            tolerance=config.tolerance,
         )
         return pose
 
@@ -190,44 +200,74 @@ class HandFitter:
         costs = [float(np.abs(Misfit(self.model, p, target).r).sum()) for p in (fresh, carried)]
         return fresh if costs[0] < costs[1] else carried
 
+    def _follow_depth(self, pose: Pose, target: Target, view: _View, depth_m: np.ndarray, belief: SizeBelief) -> Pose:
+        """Bend the fitted hand so that its joints lie as deep as the depth image has the skin over them."""
+        _, vertices, joints = self._unit_hand(pose, view)
+        faces = self.model.faces(view.handedness)
+        measured = measure(vertices * np.float32(belief.scale), faces, view.intrinsics, depth_m)
+        if measured is None:
+            return pose
+        excess, trust = measured.joint_excess(joints * belief.scale)
+        size = belief.scale * measured.factor
+        now = Misfit(self.model, pose, target)
+        corrected = replace(
+            target, depth_goal=now.depth + excess / size, depth_weight=trust * (size / self.config.depth_sigma_m)
+        )
+        return self._descend(pose, corrected)
+
+    def _unit_hand(self, pose: Pose, view: _View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Wrist rotation (3, 3), vertices (V, 3) and joints (21, 3) of the hand of size 1, optical frame."""
+        rotation, translation = view.to_camera(pose)
+        posed = self.model.pose(pose.angles[None], pose.shape[None], view.handedness)
+        vertices = posed.vertices[0] @ rotation.T.astype(np.float32) + translation.astype(np.float32)
+        return rotation @ posed.bone_rotations[0], vertices, posed.joints[0] @ rotation.T + translation
+
     def _finish(
         self,
         pose: Pose,
+        view: _View,
         landmarks_px: np.ndarray,
         landmarks_world: np.ndarray,
-        handedness: str,
-        intrinsics: CameraIntrinsics,
-        depth_m: np.ndarray | None,
-        state: FitState | None,
-        look: np.ndarray,
-        mirror: np.ndarray,
+        belief: SizeBelief,
+        frames: int,
     ) -> HandFit:
         """From the right-hand problem back to the camera, at true size."""
-        rotation = look @ (pose.rotation * (mirror[:, None] * mirror))
-        unit_translation = look @ (pose.translation * mirror)
-        posed = self.model.pose(pose.angles[None], pose.shape[None], handedness)
-        turned = posed.vertices[0] @ rotation.T.astype(np.float32)
-        belief = state.belief if state is not None else SizeBelief()
-        placed = place(
-            turned + unit_translation.astype(np.float32), self.model.faces(handedness), intrinsics, depth_m, belief
-        )
-        translation = unit_translation * placed.scale + placed.offset
-        joints = posed.joints[0] @ rotation.T * placed.scale + translation
-        seen = project(joints, intrinsics)
+        bone_rotations, vertices, joints = self._unit_hand(pose, view)
+        placed = place(vertices, self.model.faces(view.handedness), view.intrinsics, view.depth_m, belief)
+        joints = joints * placed.scale + placed.offset
+        rotation, translation = view.to_camera(pose)
         return HandFit(
             pose.angles,
             pose.shape,
             placed.scale,
-            make_transform(rotation, translation),
+            make_transform(rotation, translation * placed.scale + placed.offset),
             joints,
-            (turned * np.float32(placed.scale) + translation).astype(np.float32),
-            rotation @ posed.bone_rotations[0],
-            _like(landmarks_world @ look.T, joints),
+            (vertices * np.float32(placed.scale) + placed.offset).astype(np.float32),
+            bone_rotations,
+            _like(landmarks_world @ view.look.T, joints),
             placed.sigma_m,
             placed.depth_used,
-            float(np.linalg.norm(seen - landmarks_px, axis=1).mean()),
-            FitState(pose, 1 if state is None else state.frames + 1, placed.belief, handedness),
+            float(np.linalg.norm(project(joints, view.intrinsics) - landmarks_px, axis=1).mean()),
+            FitState(pose, frames + 1, placed.belief, view.handedness),
         )
+
+
+@dataclass(frozen=True)
+class _View:
+    """How the right-hand problem lies in the camera."""
+
+    handedness: str
+    mirror: np.ndarray
+    """(3,) 1 for a right hand, -1 in x for a left one."""
+    look: np.ndarray
+    """(3, 3) camera that looks straight at the hand, to the camera."""
+    intrinsics: CameraIntrinsics
+    depth_m: np.ndarray | None
+
+    def to_camera(self, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
+        """Rotation (3, 3) and translation (3,) of the wrist of the hand of size 1, optical frame."""
+        rotation = self.look @ (pose.rotation * (self.mirror[:, None] * self.mirror))
+        return rotation, self.look @ (pose.translation * self.mirror)
 
 
 def straighten(pixels: np.ndarray, intrinsics: CameraIntrinsics) -> tuple[np.ndarray, np.ndarray]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from hoi_ros.geometry import skew, so3_exp
+from hoi_ros.geometry import so3_exp
 from hoi_ros.hand_model import HandModel
 from hoi_ros.hand_model.anatomy import KEYPOINT_BONES
 from hoi_ros.hand_model.kinematics import forward_kinematics, keypoint_jacobian
@@ -64,6 +64,10 @@ class Target:
     """(Q, 38) linear prior; rows times parameters ..."""
     prior_value: np.ndarray
     """(Q,) ... should be this, in standard deviations."""
+    depth_goal: np.ndarray = field(default_factory=lambda: np.zeros(21))
+    """(21,) metres at size 1: where a depth image has the landmarks."""
+    depth_weight: np.ndarray = field(default_factory=lambda: np.zeros(21))
+    """(21,) one over the standard deviation in metres; 0 knows nothing."""
 
 
 class Misfit:
@@ -88,6 +92,7 @@ class Misfit:
                 ((self.rays - target.rays) * self.ray_weight[:, None]).ravel(),
                 ((self.unit - target.directions) / target.direction_sigma[:, None]).ravel(),
                 target.prior_matrix[:, :32] @ parameters - target.prior_value,
+                (self.depth - target.depth_goal) * target.depth_weight,
             ]
         )
 
@@ -97,15 +102,19 @@ class Misfit:
         by_angle, by_shape = keypoint_jacobian(self.model.skeleton, self.motion)
         d_points = np.empty((21, 3, PARAMETER_COUNT))
         d_points[..., :32] = pose.rotation @ np.concatenate([by_angle[0], by_shape[0]], -1)
-        d_points[..., ROTATION] = -skew(self.arms)
+        x, y, z = self.arms.T
+        d_points[..., ROTATION] = 0
+        d_points[:, 0, 33], d_points[:, 0, 34], d_points[:, 1, 34] = z, -y, x
+        d_points[:, 1, 32], d_points[:, 2, 32], d_points[:, 2, 33] = -z, y, -x
         d_points[..., TRANSLATION] = np.eye(3)
         d_rays = d_points[:, :2] - self.rays[..., None] * d_points[:, 2:]
         d_rays *= (self.ray_weight / self.depth)[:, None, None]
         d_span = d_points[PAIRS[:, 1]] - d_points[PAIRS[:, 0]]
         d_unit = d_span - self.unit[..., None] * (self.unit[:, None] @ d_span)
         d_unit /= (self.length * target.direction_sigma)[:, None, None]
+        d_depth = d_points[:, 2] * target.depth_weight[:, None]
         columns = PARAMETER_COUNT
-        return np.concatenate([d_rays.reshape(-1, columns), d_unit.reshape(-1, columns), target.prior_matrix])
+        return np.concatenate([d_rays.reshape(-1, columns), d_unit.reshape(-1, columns), target.prior_matrix, d_depth])
 
 
 def _block_sizes(r: np.ndarray) -> np.ndarray:

@@ -16,6 +16,8 @@ DEPTH_START_SIGMA = 0.25  # a hand that depth measures may be a child's
 SIZE_STEP_SIGMA = 0.03  # error of one frame's fitted size
 SIZE_DRIFT_SIGMA = 0.002  # per frame; keeps the filter awake
 CLUSTER_M = 0.015  # half width of depths that count as one surface
+SKIN_REACH_M, SKIN_SAMPLES = 0.012, 3.0  # skin that speaks for a joint, and how much of it makes full trust
+EXCESS_LIMIT_M, EXCESS_SPREAD_M = 0.035, 0.012  # beyond these it is another surface
 MINIMUM_SAMPLES, MINIMUM_SHARE = 12, 0.2
 
 
@@ -69,6 +71,29 @@ class DepthMeasurement:
     """One standard deviation of the distance, metres."""
     centre: np.ndarray
     """(3,) mean of the skin that agreed, before the factor."""
+    skin: np.ndarray
+    """(N, 3) all skin with known depth, after the factor."""
+    excess_m: np.ndarray
+    """(N,) how much farther than that skin the depth image lies."""
+
+    def joint_excess(self, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """How much farther than the fit the depth image has the skin over each joint.
+
+        The skin's distance from its joint is the model's own, so the joint is wrong by as much as its skin.
+
+        Args:
+            joints: (21, 3) metres, before the factor.
+
+        Returns:
+            (21,) metres, and (21,) trust from 0 (not seen, or hidden by something) to 1.
+        """
+        reach2 = ((joints[:, None] * self.factor - self.skin) ** 2).sum(-1)
+        weights = np.exp(-reach2 / SKIN_REACH_M**2) * (np.abs(self.excess_m) < EXCESS_LIMIT_M)
+        total = np.maximum(weights.sum(1), 1e-9)
+        mean = weights @ self.excess_m / total
+        weights = weights * (np.abs(self.excess_m - mean[:, None]) < EXCESS_SPREAD_M)
+        total = weights.sum(1)
+        return weights @ self.excess_m / np.maximum(total, 1e-9), np.minimum(total / SKIN_SAMPLES, 1.0)
 
 
 def place(
@@ -132,7 +157,8 @@ def measure(
     spread = 1.48 * float(np.median(np.abs(factors[group] - factor))) * distance
     # Errors of neighbouring samples go together: about ten independent patches a hand.
     sigma = float(np.hypot(spread / np.sqrt(max(len(group) / len(factors) * 10, 1)), 0.002 + 0.003 * distance**2))
-    return DepthMeasurement(factor, sigma, centres[group].mean(0))
+    skin = centres * factor
+    return DepthMeasurement(factor, sigma, centres[group].mean(0), skin, seen - skin[:, 2])
 
 
 def visible_faces(vertices: np.ndarray, faces: np.ndarray, intrinsics: CameraIntrinsics) -> np.ndarray:
@@ -168,9 +194,10 @@ def _windows(centres: np.ndarray, intrinsics: CameraIntrinsics, depth_m: np.ndar
     steps = np.array([-1, 0, 1])
     patch = depth_m[(v[:, None] + steps)[:, :, None], (u[:, None] + steps)[:, None, :]].reshape(-1, 9)
     known = np.isfinite(patch) & (patch > 0)
-    patch = np.where(known, patch, np.nan)
-    enough = known.sum(1) >= 6
-    patch[~enough] = 0.0
-    median = np.nanmedian(patch, 1)
-    even = np.nanmax(patch, 1) - np.nanmin(patch, 1) < np.maximum(0.015, 0.02 * median)
-    return median, inside & enough & even
+    count = known.sum(1)
+    ordered = np.sort(np.where(known, patch, np.inf), 1)
+    rows = np.arange(len(patch))
+    enough = inside & (count >= 6)
+    median = np.where(enough, ordered[rows, np.maximum(count - 1, 0) // 2], 0.0)
+    spread = np.where(enough, ordered[rows, np.maximum(count - 1, 0)], np.inf) - np.where(enough, ordered[:, 0], 0.0)
+    return median, enough & (spread < np.maximum(0.015, 0.02 * median))
