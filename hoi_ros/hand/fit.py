@@ -44,6 +44,8 @@ class FitConfig:
     """Standard deviations beyond which a landmark counts linearly."""
     iterations: int = 8
     """Solver steps at most."""
+    depth_iterations: int = 3
+    """More of them after the depth image was read."""
     tolerance: float = 1e-3
     """Relative fall of the cost below which the solver stops."""
 
@@ -176,16 +178,16 @@ class HandFitter:
         start = initial_pose(self.model, world, target.rays, shape, self.limits)
         if state is not None:
             start = self._better_start(start, state, target)
-        return self._descend(start, target)
+        return self._descend(start, target, self.config.iterations)
 
-    def _descend(self, start: Pose, target: Target) -> Pose:
+    def _descend(self, start: Pose, target: Target, iterations: int) -> Pose:
         config = self.config
         pose, _ = solve(
             self.model,
             start,
             target,
             self.limits,
-            iterations=config.iterations,
+            iterations=iterations,
             huber=config.huber,
             tolerance=config.tolerance,
         )
@@ -213,7 +215,7 @@ class HandFitter:
         corrected = replace(
             target, depth_goal=now.depth + excess / size, depth_weight=trust * (size / self.config.depth_sigma_m)
         )
-        return self._descend(pose, corrected)
+        return self._descend(pose, corrected, self.config.depth_iterations)
 
     def _unit_hand(self, pose: Pose, view: _View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Wrist rotation (3, 3), vertices (V, 3) and joints (21, 3) of the hand of size 1, optical frame."""

@@ -16,7 +16,7 @@ DEPTH_START_SIGMA = 0.25  # a hand that depth measures may be a child's
 SIZE_STEP_SIGMA = 0.03  # error of one frame's fitted size
 SIZE_DRIFT_SIGMA = 0.002  # per frame; keeps the filter awake
 CLUSTER_M = 0.015  # half width of depths that count as one surface
-SKIN_REACH_M, SKIN_SAMPLES = 0.012, 3.0  # skin that speaks for a joint, and how much of it makes full trust
+SKIN_REACH_M, SKIN_SAMPLES = 0.012, 1.5  # skin that speaks for a joint, and how much of it makes full trust
 EXCESS_LIMIT_M, EXCESS_SPREAD_M = 0.035, 0.012  # beyond these it is another surface
 MINIMUM_SAMPLES, MINIMUM_SHARE = 12, 0.2
 
@@ -136,7 +136,7 @@ def measure(
     Returns:
         None when too little skin is seen.
     """
-    centres = visible_faces(vertices, faces, intrinsics)
+    centres = visible_faces(vertices, faces[::2], intrinsics)  # half of the skin tells as much
     seen, even = _windows(centres, intrinsics, depth_m)
     centres, seen = centres[even], seen[even]
     if len(seen) < MINIMUM_SAMPLES:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hand_scenes import CAMERA, Seen, see, some_angles
 
-from hoi_ros.hand.fit import HandFitter
+from hoi_ros.hand.fit import FitConfig, HandFitter
 from hoi_ros.hand.placement import SIZE_SIGMA, SizeBelief, measure, place, visible_faces
 from hoi_ros.hand_model import HandModel
 
@@ -122,3 +122,17 @@ def test_belief_sharpens_and_the_first_depth_nearly_replaces_the_mean(model):
         belief = sharper
     placed = place(open_hand(model, 17).vertices, model.faces("right"), CAMERA, None, belief)
     assert placed.scale == belief.scale and not placed.depth_used
+
+
+def test_depth_corrects_the_joints_too(model):
+    """Landmarks whose third dimension is wrong: the depth image bends the fingers back."""
+    bent, blind = [], []
+    for seed in range(20, 26):
+        seen = open_hand(model, seed)
+        wrong = seen.world * [1, 1, 0.4]
+        depth = depth_of(seen.vertices, model.faces("right"))
+        for config, errors in ((FitConfig(), bent), (FitConfig(depth_sigma_m=0.0), blind)):
+            fit = HandFitter(model, config).fit(seen.pixels, wrong, "right", CAMERA, depth)
+            errors.append(np.linalg.norm(fit.joints_camera - seen.joints, axis=1).mean())
+    assert np.mean(bent) < 0.75 * np.mean(blind)
+    assert np.mean(bent) < 0.01
