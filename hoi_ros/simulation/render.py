@@ -388,18 +388,35 @@ class Renderer:
     @staticmethod
     def _trace(rays: np.ndarray, actors: list[Actor], behind: np.ndarray, light: Light) -> np.ndarray:
         """Colours of single rays: the nearest actor's, else `behind`."""
-        hits = [actor.cast(rays) for actor in actors]
-        if not hits:
+        if not actors:
             return behind
-        depths = np.stack([h.depth for h in hits])
-        first = np.where(np.isfinite(depths.min(0)), depths.argmin(0), -1)
+        nearest = np.full(len(rays), np.inf, np.float32)
+        owner = np.full(len(rays), -1)
+        found = []
+        for number, actor in enumerate(actors):
+            index = _rays_within(rays, actor.outline_points())
+            hits = actor.cast(rays[index])
+            closer = hits.depth < nearest[index]
+            nearest[index[closer]] = hits.depth[closer]
+            owner[index[closer]] = number
+            found.append((index, hits))
         out = behind.copy()
         view = _unit(rays)
-        for number, (actor, hit) in enumerate(zip(actors, hits)):
-            mine = np.flatnonzero(first == number)
+        for number, (actor, (index, hits)) in enumerate(zip(actors, found)):
+            mine = np.flatnonzero(owner[index] == number)
             if len(mine):
-                out[mine] = actor.colors(hit.take(mine), view[mine], light)
+                out[index[mine]] = actor.colors(hits.take(mine), view[index[mine]], light)
         return out
+
+
+def _rays_within(rays: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Numbers of the rays (N, 3), z = 1, that pass the bounds of points (K, 3) in front of the camera."""
+    front = points[points[:, 2] > 0.03]
+    if not len(front):
+        return np.zeros(0, np.int64)
+    flat = front[:, :2] / front[:, 2:]
+    low, high = flat.min(0), flat.max(0)
+    return np.flatnonzero(((rays[:, :2] >= low) & (rays[:, :2] <= high)).all(1))
 
 
 def _nearest_room(color: np.ndarray, owner: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
