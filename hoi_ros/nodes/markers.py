@@ -95,10 +95,13 @@ def hands_in_skeleton(message: MarkerArray) -> list[tuple[str, int]]:
     return [(m.ns, m.id // 2) for m in spheres]
 
 
-def object_mesh_marker(mesh: TriangleMesh, object_id: int, stamp_ns: int, frame_id: str) -> bytes | Marker:
-    """TRIANGLE_LIST with vertex colours in the object's frame, frame_locked; a deletion when the mesh is empty."""
+def object_mesh_marker(mesh: TriangleMesh, stamp_ns: int, frame_id: str) -> bytes | Marker:
+    """TRIANGLE_LIST with vertex colours in the object's frame, frame_locked; a deletion when the mesh is empty.
+
+    Always ns `object`, id 0: the next object's mesh takes the place of the last one's, even if a deletion was missed.
+    """
     header = make_header(stamp_ns, frame_id)
-    template = make_marker(header, "object", object_id, Marker.TRIANGLE_LIST, OBJECT_COLOR, 1.0)
+    template = make_marker(header, "object", 0, Marker.TRIANGLE_LIST, OBJECT_COLOR, 1.0)
     template.frame_locked = True
     if len(mesh.faces) == 0:
         template.action = Marker.DELETE

@@ -133,7 +133,7 @@ class ReconstructionNode(FrameNode):
         """Publish a changed mesh as marker and cloud; late readers get the last one."""
         frame_id = object_frame_id(update.object_id)
         self.mesh = update
-        self._mesh_publisher.publish(object_mesh_marker(update.mesh, update.object_id, update.stamp_ns, frame_id))
+        self._mesh_publisher.publish(object_mesh_marker(update.mesh, update.stamp_ns, frame_id))
         header = make_header(update.stamp_ns, frame_id)
         self._cloud_publisher.publish(colored_cloud_message(update.mesh.vertices, update.mesh.colors, header))
         self.diagnostics.value("mesh", f"{len(update.mesh.faces)} triangles")
@@ -182,9 +182,7 @@ class ReconstructionNode(FrameNode):
         """Take the mesh out of every viewer."""
         self.mesh, self._fused = None, 0
         empty = TriangleMesh(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32))
-        self._mesh_publisher.publish(
-            object_mesh_marker(empty, self._object_id, self._stamp_ns, object_frame_id(self._object_id))
-        )
+        self._mesh_publisher.publish(object_mesh_marker(empty, self._stamp_ns, object_frame_id(self._object_id)))
 
     def frame_state(self) -> str:
         self.diagnostics.value("frames_fused", self._fused)

@@ -103,12 +103,12 @@ def test_skeleton_names_its_hands():
 def test_object_mesh_has_a_colour_a_corner_and_is_frame_locked():
     mesh = TriangleMesh(np.eye(4, 3, dtype=np.float32), np.array([[0, 1, 2], [1, 3, 2]], np.int32),
                         np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [51, 51, 51]], np.uint8))  # fmt: skip
-    marker = deserialize_message(m.object_mesh_marker(mesh, 0, STAMP, "object_0"), Marker)
+    marker = deserialize_message(m.object_mesh_marker(mesh, STAMP, "object_0"), Marker)
     assert marker.frame_locked and marker.header.frame_id == "object_0" and marker.type == Marker.TRIANGLE_LIST
     assert len(marker.points) == len(marker.colors) == 6
     assert (marker.points[4].x, marker.colors[4].r, marker.colors[1].g) == (0.0, pytest.approx(0.2), 1.0)
     empty = TriangleMesh(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32))
-    assert m.object_mesh_marker(empty, 0, STAMP, "object_0").action == Marker.DELETE
+    assert m.object_mesh_marker(empty, STAMP, "object_0").action == Marker.DELETE
 
 
 def test_patching_beats_building_points():

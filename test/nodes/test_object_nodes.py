@@ -344,6 +344,7 @@ def test_a_new_object_clears_the_old_mesh(ros, cores):
     spin_until(pipeline.executor, lambda: got[-1].action == Marker.ADD)
     frame = cores[0][0]
     another = ObjectObservation("tracking", 1, pose_of(0), mask=np.ones((48, 64), bool))
+    node.reconstructor.since = -9
     node.process(ObjectFrame(frame, [], {}, another))
     spin_until(pipeline.executor, lambda: got[-1].action == Marker.DELETE)
     assert got[-1].id == 0 and node.mesh is None
