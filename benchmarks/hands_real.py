@@ -1,10 +1,10 @@
-"""Hands on real photos: found, PA-MPJPE without reflection, root-relative error, 2D error, handedness; mesh and landmarks.
+"""Hands on real photos: found, handedness, PA-MPJPE without reflection, root-relative and 2D error, mesh and landmarks.
 
     python benchmarks/hands_real.py --data hands_real
 
-The folder holds `images/*.jpg`, 256x256 crops of one left hand each, and `gt_dev_every4th.npz`: joints_cm (N, 21, 3) in the
-camera frame, fx_fy_u0_v0 (N, 4) and bbox_xywh (N, 4) of the crop in the full picture. A missed hand counts with no answer:
-its joints are all placed at the truth's mean.
+The folder holds `images/*.jpg`, 256x256 crops of one left hand each, and `gt_dev_every4th.npz`: joints_cm (N, 21, 3)
+in the camera frame, fx_fy_u0_v0 (N, 4) and bbox_xywh (N, 4) of the crop in the full picture. A missed hand counts as if
+its joints all lay at the truth's mean.
 """
 
 from __future__ import annotations

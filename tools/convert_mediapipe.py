@@ -3,9 +3,9 @@
     pip install tflite numpy
     python tools/convert_mediapipe.py [--wheel mediapipe-0.10.21-...whl] [--out hoi_ros/hand/weights] [--check]
 
-Without --wheel the wheel is downloaded with pip (36 MB). Each network becomes one npz: `program` (JSON list of operations in
-channels-first layout) and float16 weights, which the wheel holds in float16 too, so nothing is lost. --check runs the result
-beside LiteRT (`pip install ai-edge-litert torch`) and prints the largest difference.
+Without --wheel the wheel is downloaded with pip (36 MB). Each network becomes one npz: `program` (JSON list of
+operations in channels-first layout) and float16 weights, which the wheel holds in float16 too, so nothing is lost.
+--check runs the result beside LiteRT (`pip install ai-edge-litert torch`) and prints the largest difference.
 
 The networks are Google's, Apache-2.0: https://ai.google.dev/edge/mediapipe/solutions/vision/hand_landmarker
 """

@@ -16,7 +16,7 @@ class HandConfig:
     detection_threshold: float = setting(0.5, "palm score above which a palm is looked at", low=0.05, high=1.0)
     presence_threshold: float = setting(0.5, "landmark network's score below which there is no hand", low=0.0, high=1.0)
     redetect_interval_frames: int = setting(
-        4, "with fewer than max_hands tracked, look for more in every Nth frame", low=1
+        3, "with fewer than max_hands tracked, look for more in every Nth frame", low=1
     )
     keep_lost_s: float = setting(1.0, "a hand found again within this time keeps its track id", low=0.0)
     one_person: bool = setting(

@@ -1,4 +1,4 @@
-"""The estimator that needs no download: palm detector, landmark network, tracks, then the mesh fitted to the landmarks."""
+"""The estimator that needs no download: palm detector, landmark network, tracks, then the mesh fitted to landmarks."""
 
 from __future__ import annotations
 
@@ -72,8 +72,7 @@ class EmbeddedHandEstimator:
         self._smoother = Smoother(config)
         self._single_ids = count()
         self._frames_since_detection = 0
-        self._view = -1
-        self._lost_now = False
+        self._views_seen = 0
         self._stamp_s: float | None = None
         self._warm_up()
 
@@ -110,36 +109,39 @@ class EmbeddedHandEstimator:
         return [self._finish(frame, track) for track in self._tracks.live]
 
     def _follow(self, color: np.ndarray, stamp_s: float) -> None:
-        before = len(self._tracks.live)
         tracks = self._tracks.to_follow()
         seen = self._landmarks.read(color, [track.next_region(stamp_s) for track in tracks])
         self._tracks.follow(tracks, seen, self.config.presence_threshold, stamp_s)
-        self._lost_now = before > len(self._tracks.live)
 
     def _detection_due(self) -> bool:
-        """At once when a hand was just lost or none is known, else every Nth frame while hands are wanted."""
+        """In every frame while a hand is missed or none is known, else in every Nth while hands are wanted."""
         self._frames_since_detection += 1
         live = len(self._tracks.live)
         if live >= self.config.max_hands:
             return False
         waited = self._frames_since_detection >= self.config.redetect_interval_frames
-        return live == 0 or self._lost_now or waited
+        return live == 0 or live < len(self._tracks.tracks) or waited
 
     def _detect(self, color: np.ndarray, stamp_s: float) -> None:
-        """Look at the next view of the picture; with no hand known, at the whole and one more."""
+        """Look at the whole picture and its parts in turn; with no hand known, at two of them at once."""
         self._frames_since_detection = 0
-        threshold, border = self.config.detection_threshold, self.config.border_fraction
-        views = views_of(*color.shape[:2])
-        self._view = (self._view + 1) % len(views)
-        palms = self._detector.detect(color, threshold, view=views[self._view])
+        palms = self._detect_view(color)
         if not palms and not self._tracks.live:
-            self._view = (self._view + 1) % (len(views) + 1)
-            if self._view < len(views):
-                palms = self._detector.detect(color, threshold, view=views[self._view])
-            elif border > 0:
-                palms = self._detector.detect(color, threshold, border)
+            palms = self._detect_view(color)
         fresh = self._tracks.unknown_palms(palms)
         self._tracks.admit(self._read_palms(color, fresh), self.config.presence_threshold, stamp_s)
+
+    def _detect_view(self, color: np.ndarray) -> list[PalmDetection]:
+        """The whole picture every other time; in between its parts, then the whole with a border."""
+        self._views_seen += 1
+        threshold, border = self.config.detection_threshold, self.config.border_fraction
+        if self._views_seen % 2:
+            return self._detector.detect(color, threshold)
+        parts = views_of(*color.shape[:2])[1:]
+        part = (self._views_seen // 2) % (len(parts) + 1)
+        if part < len(parts):
+            return self._detector.detect(color, threshold, view=parts[part])
+        return self._detector.detect(color, threshold, border)
 
     def _read_palms(self, color: np.ndarray, palms: list[PalmDetection], mirrored: bool = False) -> list[HandLandmarks]:
         regions = [region_from_palm(palm.box_px, palm.keypoints_px) for palm in palms]

@@ -11,9 +11,8 @@ from hoi_ros.hand.network import load_network
 from hoi_ros.hand.program import WEIGHTS_FOLDER
 from hoi_ros.hand.regions import HandRegion
 
-
-# Share of the image head's z beside the world head's. On 146 real photos PA-MPJPE is 11.0 mm for the world head alone, 9.7 mm
-# with x and y from the image, 8.9 mm with z mixed as here; it is flat around this value.
+# Share of the image head's z beside the world head's. On 146 real photos PA-MPJPE is 11.0 mm for the world head alone,
+# 9.7 mm with x and y from the image, 8.9 mm with z mixed as here; it is flat around this value.
 IMAGE_Z_SHARE = 0.3
 
 
@@ -24,7 +23,7 @@ class HandLandmarks:
     landmarks_px: np.ndarray
     """(21, 2) pixels, JOINT_NAMES order."""
     world_landmarks: np.ndarray
-    """(21, 3) metres along the image's axes (x right, y down, z away), origin at the mean; the size is the network's guess."""
+    """(21, 3) metres along the image's axes (x right, y down, z away), origin at the mean; the size is a guess."""
     presence: float
     """0 to 1: whether the region holds a hand."""
     right_probability: float

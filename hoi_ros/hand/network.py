@@ -74,7 +74,6 @@ class TorchRunner:
         self.input_size = program.input_size
         self.device = torch.device(device)
         self.module = TorchNetwork(program).eval().requires_grad_(False).to(self.device)
-        self.module.to(memory_format=torch.channels_last)
 
     def __call__(self, images: np.ndarray) -> list[np.ndarray]:
         import torch

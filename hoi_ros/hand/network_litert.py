@@ -1,7 +1,7 @@
 """A network program as a LiteRT (TensorFlow Lite) model built in memory: the CPU's engine.
 
-Measured on 2 cores of an AMD EPYC, ms an inference with 1/2 threads: palm detector LiteRT 5.3/2.9, onnxruntime 11.2/9.2,
-torch 26/12; landmark network LiteRT 4.9/2.5, onnxruntime 4.9/3.3, torch 12/7.
+Measured on 2 cores of an AMD EPYC, ms an inference with 1/2 threads: palm detector LiteRT 5.3/2.9, onnxruntime
+11.2/9.2, torch 26/12; landmark network LiteRT 4.9/2.5, onnxruntime 4.9/3.3, torch 12/7.
 """
 
 from __future__ import annotations

@@ -15,11 +15,11 @@ from hoi_ros.hand.regions import HandRegion, hand_size_px, region_from_landmarks
 
 # Landmarks that a palm detection's keypoints show.
 PALM_LANDMARKS = np.array([0, 5, 9, 13, 17, 1, 2])
-SAME_PALM, SAME_HAND = 0.35, 0.35
+SAME_PALM, SAME_HAND, TOO_NEAR = 0.35, 0.35, 0.7
 """Mean distance in hand sizes below which two findings are one hand."""
 SAME_BOX = 0.75
-EVIDENCE_STEP, EVIDENCE_LIMIT, EVIDENCE_TO_FLIP, EVIDENCE_SURE = 1.5, 20.0, 3.0, 4.0
-REACH, REACH_PER_S = 1.0, 4.0
+EVIDENCE_STEP, EVIDENCE_LIMIT, EVIDENCE_TO_FLIP, EVIDENCE_SURE = 1.5, 20.0, 6.0, 4.0
+REACH, REACH_PER_S = 1.5, 6.0
 """How far in hand sizes a lost hand may turn up, and how that grows with time."""
 
 FRAMES_TO_TRY, WIDER_WHEN_MISSED = 5, 1.3
@@ -38,8 +38,7 @@ class Handedness:
 
     def observe(self, log_odds: float) -> str:
         """Add one frame's log odds of a right hand; return the side."""
-        step = min(max(log_odds, -EVIDENCE_STEP), EVIDENCE_STEP)
-        self.evidence = min(max(self.evidence + step, -EVIDENCE_LIMIT), EVIDENCE_LIMIT)
+        self.evidence = min(max(self.evidence + log_odds, -EVIDENCE_LIMIT), EVIDENCE_LIMIT)
         believed = "right" if self.evidence > 0 else "left"
         if not self.side or (believed != self.side and abs(self.evidence) >= EVIDENCE_TO_FLIP):
             self.side = believed
@@ -149,7 +148,7 @@ class TrackSet:
             live = self.live
             if landmarks.presence < threshold or len(live) >= self.max_hands:
                 continue
-            if any(is_same_hand(landmarks, track.landmarks) for track in live):
+            if any(is_same_hand(landmarks, track.landmarks) or _too_near(landmarks, track) for track in live):
                 continue
             track = self._lost_track_near(landmarks, stamp_s)
             if track is None:
@@ -160,7 +159,7 @@ class TrackSet:
     def judge_sides(self) -> None:
         """Add the last sight's handedness to every live track; the two hands of one person are judged together."""
         live = self.live
-        odds = [_log_odds(track.landmarks.right_probability) for track in live]
+        odds = [_side_odds(track.landmarks) for track in live]
         if self.one_person and len(live) == 2:
             for track, own, other in zip(live, odds, reversed(odds)):
                 track.handedness.observe((own - other) / 2)
@@ -222,6 +221,11 @@ def _is_palm_of(palm: PalmDetection, track: HandTrack) -> bool:
     return float(distance) < SAME_PALM * track.size_px
 
 
+def _too_near(landmarks: HandLandmarks, track: HandTrack) -> bool:
+    """Whether a new hand would start on top of one that is followed: more likely that one, misread."""
+    return float(np.linalg.norm(_palm_center(landmarks) - track.center_px)) < TOO_NEAR * track.size_px
+
+
 def _agreement(track: HandTrack) -> float:
     """How well the last look at a track agrees with the side that it has gathered, 0 to 1, rounded."""
     right = track.landmarks.right_probability
@@ -232,6 +236,8 @@ def _palm_center(landmarks: HandLandmarks) -> np.ndarray:
     return landmarks.landmarks_px[PALM_LANDMARKS].mean(0)
 
 
-def _log_odds(probability: float) -> float:
-    p = min(max(probability, 1e-4), 1 - 1e-4)
-    return math.log(p / (1 - p))
+def _side_odds(landmarks: HandLandmarks) -> float:
+    """Log odds of a right hand, bounded, and less of it when the hand itself is in doubt."""
+    p = min(max(landmarks.right_probability, 1e-4), 1 - 1e-4)
+    odds = min(max(math.log(p / (1 - p)), -EVIDENCE_STEP), EVIDENCE_STEP)
+    return odds * max(2 * landmarks.presence - 1, 0.05) ** 2
