@@ -15,7 +15,7 @@ from hoi_ros.hand.fit import FitState, HandFit, HandFitter
 from hoi_ros.hand.landmarks import HandLandmarks, LandmarkNetwork
 from hoi_ros.hand.one_euro import NoFilter, OneEuroFilter
 from hoi_ros.hand.regions import hand_size_px, region_from_landmarks, region_from_palm
-from hoi_ros.hand.tracks import HandTrack, TrackSet, is_same_hand
+from hoi_ros.hand.tracks import HandTrack, TrackSet, is_same_hand, sides_alone
 from hoi_ros.hand_model import HandModel, load_mano
 
 LONGEST_GAP_S = 0.5
@@ -164,20 +164,22 @@ class EmbeddedHandEstimator:
         return _estimate(fit, track.track_id, side, landmarks.presence, pixels, frame.intrinsics)
 
     def _estimate_single(self, frame: RgbdFrame) -> list[HandEstimate]:
+        found = self._find_alone(frame.color)
         hands = []
-        for landmarks in self._find_alone(frame.color):
-            side = "right" if landmarks.right_probability > 0.5 else "left"
+        for landmarks, side in zip(found, sides_alone(found, self._tracks.one_person)):
             pixels, world = landmarks.landmarks_px, landmarks.world_landmarks
             fit = self._fitter.fit(pixels, world, side, frame.intrinsics, frame.depth_m)
             hands.append(_estimate(fit, next(self._single_ids), side, landmarks.presence, pixels, frame.intrinsics))
         return hands
 
     def _find_alone(self, color: np.ndarray) -> list[HandLandmarks]:
-        """Hands of a picture that stands alone: with and without border, then with a lower threshold."""
+        """Hands of a picture that stands alone: whole, with a border, in parts; then with a lower threshold."""
         config = self.config
-        borders = sorted({0.0, config.border_fraction})
+        views = views_of(*color.shape[:2])
         for threshold in (config.detection_threshold, min(config.detection_threshold, LAST_RESORT_THRESHOLD)):
-            palms = [palm for border in borders for palm in self._detector.detect(color, threshold, border)]
+            palms = [palm for view in views for palm in self._detector.detect(color, threshold, view=view)]
+            if config.border_fraction > 0:
+                palms += self._detector.detect(color, threshold, config.border_fraction)
             found: list[HandLandmarks] = []
             for hand in sorted(self._read_palms(color, palms), key=lambda item: -item.presence):
                 if hand.presence >= config.presence_threshold and not any(is_same_hand(hand, other) for other in found):

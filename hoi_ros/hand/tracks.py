@@ -200,6 +200,15 @@ class TrackSet:
                     break
 
 
+def sides_alone(hands: Sequence[HandLandmarks], one_person: bool) -> list[str]:
+    """Sides of the hands of one picture; of one person's two equal hands, the less certain one is the other."""
+    sides = ["right" if hand.right_probability > 0.5 else "left" for hand in hands]
+    if one_person and len(hands) == 2 and sides[0] == sides[1]:
+        weaker = int(np.argmin([abs(_side_odds(hand)) for hand in hands]))
+        sides[weaker] = "left" if sides[weaker] == "right" else "right"
+    return sides
+
+
 def is_same_hand(a: HandLandmarks, b: HandLandmarks) -> bool:
     """Whether two findings are one hand seen twice."""
     size = max(hand_size_px(a.landmarks_px), hand_size_px(b.landmarks_px))
