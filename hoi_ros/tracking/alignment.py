@@ -13,14 +13,17 @@ from hoi_ros.geometry import invert_transform, nearest_rigid, se3_exp, se3_log
 from hoi_ros.tracking.config import TrackerConfig
 from hoi_ros.tracking.patch import Patch, depth_noise_m
 
-FEATURE_SCALES_M = (0.012, 0.005, 0.0018)
+FEATURE_SCALES_M = (0.006, 0.003, 0.0014)
 """Blur of the colour features on the surface, coarse to fine, metres."""
-SURROUND_M = 0.03
-"""Width of the surround whose mean grey level is taken off."""
+SURROUND = 2.0
+"""Width of the surround whose mean is taken off, in widths of the blur."""
+SUPPORT = 0.3
+"""Share of the surround that must be mask for a feature to count."""
 GATES_M = (0.03, 0.015, 0.009)
 """Largest distance of a match at each level, metres, beside three times the sensor's noise."""
 UNKNOWN, FREE, BLOCKED, BACKGROUND = 0, 1, 2, 3
 MISSING_COST = 9.0
+SILHOUETTE_SIGMA_M, SILHOUETTE_REACH_M = 0.003, 0.03
 PRIOR_SIGMA_M, PRIOR_SIGMA_RAD = 0.02, 0.1
 POINT_WEIGHT = 0.1  # Neighbouring pixels err together: ten of them count as one measurement.
 
@@ -67,6 +70,8 @@ class AlignmentTarget:
     """(h, w, 3) float32."""
     status: np.ndarray
     """(h, w) uint8: UNKNOWN without depth, FREE to be matched, BLOCKED by a hand, BACKGROUND that is no object."""
+    outside: np.ndarray
+    """(h, w, 3) float32: pixels to the nearest place where the object may be, and the derivatives in x and y."""
     features: tuple[np.ndarray, ...]
     """Three of (h, w, 4) float32: grey level, its x and y derivative, and 1 where it is trustworthy."""
 
@@ -94,8 +99,8 @@ class AlignmentResult:
 def feature_images(patch: Patch, mask: np.ndarray, depth_m: float) -> tuple[np.ndarray, ...]:
     """Colour features of the masked part of a patch at three scales of the surface.
 
-    Grey levels are blurred inside the mask alone, and lose their mean over a wide surround, so that
-    shading which changes as the object turns weighs little.
+    Grey levels are blurred inside the mask alone and lose the mean of their surround, so that shading, which
+    stays behind as the object turns, weighs little.
 
     Args:
         patch: crop of the frame.
@@ -106,23 +111,23 @@ def feature_images(patch: Patch, mask: np.ndarray, depth_m: float) -> tuple[np.n
         For each of FEATURE_SCALES_M (h, w, 4) float32: grey level, d/dx, d/dy, trust (0 or 1).
     """
     gray = cv2.cvtColor(patch.color, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    weight = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(np.float32)
+    weight = mask.astype(np.float32)
     pixel_m = patch.pixel_size_m(depth_m)
-    wide = _masked_blur(gray, weight, SURROUND_M / pixel_m)
-    flat = (gray - wide) * weight
     out = []
     for scale in FEATURE_SCALES_M:
-        sigma = max(0.6, scale / pixel_m)
-        blurred, support = _masked_blur(flat, weight, sigma, with_support=True)
-        trust = ((support > 0.5) & (weight > 0)).astype(np.float32)
-        dx = cv2.Sobel(blurred, cv2.CV_32F, 1, 0, ksize=3, scale=0.125)
-        dy = cv2.Sobel(blurred, cv2.CV_32F, 0, 1, ksize=3, scale=0.125)
-        out.append(cv2.merge([blurred, dx, dy, trust]))
+        sigma = max(0.7, scale / pixel_m)
+        fine, _ = _masked_blur(gray, weight, sigma)
+        wide, support = _masked_blur(gray, weight, SURROUND * sigma)
+        band = fine - wide
+        trust = ((support > SUPPORT) & mask).astype(np.float32)
+        dx = cv2.Sobel(band, cv2.CV_32F, 1, 0, ksize=3, scale=0.125)
+        dy = cv2.Sobel(band, cv2.CV_32F, 0, 1, ksize=3, scale=0.125)
+        out.append(cv2.merge([band, dx, dy, trust]))
     return tuple(out)
 
 
-def _masked_blur(image: np.ndarray, weight: np.ndarray, sigma: float, with_support: bool = False):
-    """Gaussian mean over the weighted pixels only; thinned first where the blur is wide."""
+def _masked_blur(image: np.ndarray, weight: np.ndarray, sigma: float) -> tuple[np.ndarray, np.ndarray]:
+    """Gaussian mean over the weighted pixels only, and the weight under it; thinned first where the blur is wide."""
     height, width = image.shape
     factor = max(1, int(sigma / 2))
     stack = cv2.merge([image * weight, weight])
@@ -132,7 +137,7 @@ def _masked_blur(image: np.ndarray, weight: np.ndarray, sigma: float, with_suppo
     if factor > 1:
         stack = cv2.resize(stack, (width, height), interpolation=cv2.INTER_LINEAR)
     mean = stack[..., 0] / np.maximum(stack[..., 1], 1e-3)
-    return (mean, stack[..., 1]) if with_support else mean
+    return mean, stack[..., 1]
 
 
 def alignment_target(patch: Patch, free_mask: np.ndarray, blocked_mask: np.ndarray, depth_m: float) -> AlignmentTarget:
@@ -148,7 +153,17 @@ def alignment_target(patch: Patch, free_mask: np.ndarray, blocked_mask: np.ndarr
     status[patch.depth_m <= 0] = UNKNOWN
     status[blocked_mask] = BLOCKED
     features = feature_images(patch, free_mask & (status == FREE), depth_m)
-    return AlignmentTarget(patch.intrinsics, patch.points, patch.normals, status, features)
+    return AlignmentTarget(patch.intrinsics, patch.points, patch.normals, status, _outside(status), features)
+
+
+def _outside(status: np.ndarray) -> np.ndarray:
+    """Distance to the silhouette, 0 inside it, behind hands and in larger holes; with its derivatives."""
+    unknown = cv2.morphologyEx((status == UNKNOWN).astype(np.uint8), cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
+    off = ((status == BACKGROUND) | (status == UNKNOWN)) & (unknown == 0)
+    distance = cv2.distanceTransform(off.astype(np.uint8), cv2.DIST_L2, 3)
+    dx = cv2.Sobel(distance, cv2.CV_32F, 1, 0, ksize=3, scale=0.125)
+    dy = cv2.Sobel(distance, cv2.CV_32F, 0, 1, ksize=3, scale=0.125)
+    return cv2.merge([distance, dx, dy])
 
 
 @dataclass
@@ -305,8 +320,26 @@ def _linearise(
         w_color = w_color / np.maximum(1, np.sqrt(e_color[colored]) / 1.5)
         hessian_color, gradient_color = _normal_equations(j_color, r_color[colored], w_color)
         hessian, gradient = hessian + hessian_color, gradient + gradient_color
+    hessian_off, gradient_off = _silhouette_equations(target, p, z, facing & ~matched, u, v, center)
+    hessian, gradient = hessian + hessian_off, gradient + gradient_off
     match = _Match(matched, fits, hidden, r_depth, r_color, float(cost.mean()), hessian, gradient)
     return match, np.asarray(center, np.float64)
+
+
+def _silhouette_equations(target: AlignmentTarget, p, z, active, u, v, center) -> tuple[np.ndarray, np.ndarray]:
+    """Pull points that fall beside the object back to its outline: thin parts steer where surfaces slide."""
+    k = target.intrinsics
+    sampled = cv2.remap(target.outside, u[:, None], v[:, None], cv2.INTER_LINEAR)[:, 0]
+    meters = sampled[:, 0] * z / np.float32(k.fx)
+    off = active & (sampled[:, 0] > 0.5) & (meters < SILHOUETTE_REACH_M)
+    if not off.any():
+        return np.zeros((6, 6)), np.zeros(6)
+    points, zc, r = p[off].astype(np.float64), z[off], meters[off]
+    gx, gy = sampled[off, 1], sampled[off, 2] * np.float32(k.fy / k.fx)
+    slope = np.stack([gx, gy, -(gx * points[:, 0] + gy * points[:, 1]) / zc], 1).astype(np.float64)
+    jacobian = np.hstack([slope, np.cross(points - center, slope)])
+    weight = POINT_WEIGHT / (SILHOUETTE_SIGMA_M**2 * np.maximum(1, r / (1.5 * SILHOUETTE_SIGMA_M)))
+    return _normal_equations(jacobian, r, weight)
 
 
 def _normal_equations(jacobian: np.ndarray, residual: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
