@@ -87,6 +87,7 @@ class EmbeddedHandEstimator:
         self._tracks.forget()
         self._smoother.keep(set())
         self._stamp_s = None
+        self._views_seen = self._frames_since_detection = 0
 
     def faces(self, handedness: str) -> np.ndarray:
         """(F, 3) int32 triangles of a side's mesh."""

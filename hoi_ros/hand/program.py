@@ -73,6 +73,7 @@ def _check(program: NetworkProgram, path: Path) -> None:
             name = operation.get(role)
             if name is not None and name not in program.weights:
                 raise InputError(f"network weights {path}: tensor '{name}' is missing: {REMEDY}")
+        _check_shapes(program, operation, path)
         known.add(operation["output"])
     for name, values in program.weights.items():
         if values.dtype.kind != "f" or not np.isfinite(values).all():
@@ -80,3 +81,16 @@ def _check(program: NetworkProgram, path: Path) -> None:
     for name in program.outputs:
         if name not in known:
             raise InputError(f"network weights {path}: output '{name}' is never made: {REMEDY}")
+
+
+def _check_shapes(program: NetworkProgram, operation: dict[str, Any], path: Path) -> None:
+    """Refuse weights that cannot belong to their operation."""
+    name = operation.get("weight")
+    if name is None:
+        return
+    weight = program.weights[name]
+    if weight.ndim != {"conv": 4, "linear": 2}.get(operation["op"], 1):
+        raise InputError(f"network weights {path}: tensor '{name}' has the wrong shape {weight.shape}: {REMEDY}")
+    bias = operation.get("bias")
+    if bias is not None and program.weights[bias].shape != weight.shape[:1]:
+        raise InputError(f"network weights {path}: tensor '{bias}' does not fit '{name}': {REMEDY}")
