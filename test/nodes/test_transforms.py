@@ -1,4 +1,4 @@
-"""TF on the wire. Where the ROS wheels lack tf2_msgs: pip install ./test/tf2_msgs (half a minute)."""
+"""TF on the wire. Where the ROS wheels lack tf2_msgs: pip install ./test/ros_packages/tf2_msgs (half a minute)."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.ros
 
 def test_transforms_arrive_on_tf(ros):
     if tf_message_class() is None:
-        pytest.skip("tf2_msgs is not installed: pip install ./test/tf2_msgs, or source a ROS 2")
+        pytest.skip("tf2_msgs is not installed: pip install ./test/ros_packages/tf2_msgs, or source a ROS 2")
     node, executor, got, said = ros.create_node("tf_sender"), SingleThreadedExecutor(), [], []
     executor.add_node(node)
     node.create_subscription(tf_message_class(), "/tf", got.append, TF_QOS)
