@@ -145,9 +145,9 @@ def test_a_weak_side_gives_way_to_a_sure_one():
 def test_a_new_hand_takes_the_side_that_is_left_over():
     scene = Scene()
     for _ in range(5):
-        scene.frame(hand(100, right=0.9))
+        scene.frame(hand(100, right=0.65))
     for _ in range(3):
-        assert scene.frame(hand(100, right=0.9), hand(500, right=0.999)) == {0: "right", 1: "left"}
+        assert scene.frame(hand(100, right=0.65), hand(500, right=0.999)) == {0: "right", 1: "left"}
 
 
 def test_sides_of_a_single_picture():
