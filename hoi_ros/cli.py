@@ -135,7 +135,7 @@ def build_core_configs(parameters: dict[str, dict[str, Any]]) -> dict[str, Any]:
     for name in parameters.get("**", {}):
         if name not in everywhere:
             raise unknown_name("parameter", name, everywhere)
-    configs = {}
+    configs: dict[str, Any] = {}
     for node, config_class in classes.items():
         known = {info.name for info in describe_settings(config_class)}
         values = {k: v for k, v in parameters.get("**", {}).items() if k in known}

@@ -29,7 +29,7 @@ def test_assignments_win_over_files(tmp_path: Path):
 
 @pytest.mark.parametrize("text", ["max_hands=1", "hand_node.max_hands", "hand_node.=2", "=3"])
 def test_malformed_assignment_is_refused(text: str):
-    with pytest.raises(InputError, match="NODE.NAME=VALUE"):
+    with pytest.raises(InputError, match=r"NODE\.NAME=VALUE"):
         cli.gather_parameters([], [text])
 
 
