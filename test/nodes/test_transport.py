@@ -26,7 +26,7 @@ node.create_subscription(Image, "big/image", lambda m: got.append(m.header.stamp
 print("ready", flush=True)
 while not got or got[-1] < {last}:
     rclpy.spin_once(node, timeout_sec=0.5)
-print(len(got), flush=True)
+print(len(got), got[0], flush=True)
 """
 PICTURE = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
 
@@ -53,18 +53,19 @@ def wait_for_reader(publisher):
 
 @pytest.mark.parametrize("qos", ["IMAGE_IN", "RESULT"])
 def test_pictures_arrive_in_another_process(publisher, qos):
-    """Without the profile 1 of 100 arrives; a busy machine loses some."""
-    reader = start(READER.format(qos=qos, last=60))
+    """Without the profile 1 of 100 arrives. Counted from the first: discovery takes its time, a busy machine loses some."""
+    reader = start(READER.format(qos=qos, last=120))
     try:
         wait_for_reader(publisher)
-        for i in range(1, 61):
+        for i in range(1, 121):
             publisher.publish(image_message(PICTURE, "rgb8", make_header(i, "cam")))
             time.sleep(1 / 30)
         out, _ = reader.communicate(timeout=10)
     finally:
         reader.kill()
         reader.communicate()
-    assert int(out.split()[-1]) >= 20
+    count, first = map(int, out.split()[-2:])
+    assert first < 100 and count >= 0.7 * (121 - first)
 
 
 @pytest.mark.parametrize("qos", ["IMAGE_IN", "RESULT"])
