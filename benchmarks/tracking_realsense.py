@@ -33,7 +33,9 @@ def load_frames(folder: Path) -> list[RgbdFrame]:
     for index, path in enumerate(sorted((folder / "color").glob("*.png"))):
         color = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
         depth = cv2.imread(str(folder / "depth" / path.name), cv2.IMREAD_UNCHANGED) * np.float32(camera["depthScale"])
-        frames.append(RgbdFrame(color, intrinsics, round(index * 1e9 / 30), index, depth.astype(np.float32), name=path.name))
+        frames.append(
+            RgbdFrame(color, intrinsics, round(index * 1e9 / 30), index, depth.astype(np.float32), name=path.name)
+        )
     return frames
 
 
@@ -83,9 +85,13 @@ def draw(frame: RgbdFrame, tracker: ObjectTracker, seen) -> np.ndarray:
     if seen.mask is not None:
         image[seen.mask] = image[seen.mask] // 2 + np.array([0, 127, 0], np.uint8)
     if seen.T_camera_object is not None and tracker.model is not None:
-        for u, v in np.nan_to_num(project(transform_points(seen.T_camera_object, tracker.model.points[::20]), frame.intrinsics)):
+        for u, v in np.nan_to_num(
+            project(transform_points(seen.T_camera_object, tracker.model.points[::20]), frame.intrinsics)
+        ):
             cv2.circle(image, (int(u), int(v)), 1, (255, 0, 255), -1)
-        ends = project(transform_points(seen.T_camera_object, np.vstack([np.zeros(3), 0.05 * np.eye(3)])), frame.intrinsics)
+        ends = project(
+            transform_points(seen.T_camera_object, np.vstack([np.zeros(3), 0.05 * np.eye(3)])), frame.intrinsics
+        )
         for axis in range(3):
             start, end = (tuple(int(x) for x in p) for p in (ends[0], ends[axis + 1]))
             cv2.line(image, start, end, tuple(int(c) for c in 255 * np.eye(3)[axis]), 2)

@@ -23,6 +23,7 @@ GATES_M = (0.03, 0.015, 0.009)
 """Largest distance of a match at each level, metres, beside three times the sensor's noise."""
 UNKNOWN, FREE, BLOCKED, BACKGROUND = 0, 1, 2, 3
 MISSING_COST = 9.0
+COLOR_NOISE_GAIN = 4.0
 SILHOUETTE_SIGMA_M, SILHOUETTE_REACH_M = 0.003, 0.03
 PRIOR_SIGMA_M, PRIOR_SIGMA_RAD = 0.02, 0.1
 POINT_WEIGHT = 0.1  # Neighbouring pixels err together: ten of them count as one measurement.
@@ -38,6 +39,8 @@ class ReferenceCloud:
     """(N, 3) float32 unit, object frame."""
     features: np.ndarray
     """(N, 3) float32 grey levels, coarse to fine; NaN where unknown."""
+    noise: np.ndarray
+    """(N,) float32 grey levels: how much the features wavered so far; shadows waver, print does not."""
 
     def __len__(self) -> int:
         return len(self.points)
@@ -47,7 +50,11 @@ class ReferenceCloud:
         if len(self) <= count:
             return self
         rows = np.linspace(0, len(self) - 1, count).astype(np.int64)
-        return ReferenceCloud(self.points[rows], self.normals[rows], self.features[rows])
+        return self.taken(rows)
+
+    def taken(self, rows: np.ndarray) -> ReferenceCloud:
+        """The named rows."""
+        return ReferenceCloud(self.points[rows], self.normals[rows], self.features[rows], self.noise[rows])
 
     @staticmethod
     def joined(clouds: Sequence[ReferenceCloud]) -> ReferenceCloud:
@@ -56,6 +63,7 @@ class ReferenceCloud:
             np.concatenate([c.points for c in clouds]),
             np.concatenate([c.normals for c in clouds]),
             np.concatenate([c.features for c in clouds]),
+            np.concatenate([c.noise for c in clouds]),
         )
 
 
@@ -299,7 +307,8 @@ def _linearise(
 
     s_depth = sigma * (3, 2, 1)[level] + np.float32(0.001)
     e_depth = (r_depth / s_depth) ** 2
-    e_color = (r_color / config.color_sigma) ** 2
+    color_variance = config.color_sigma**2 + COLOR_NOISE_GAIN * reference.noise**2
+    e_color = r_color**2 / color_variance
     cost = np.full(len(p), MISSING_COST, np.float32)
     cost[hidden] = MISSING_COST / 2  # Hiding is no way to be right.
     robust = np.minimum(e_depth, 5) + np.minimum(config.color_weight * e_color, 4)
@@ -316,8 +325,8 @@ def _linearise(
         gx, gy = sampled[colored, 1] * k.fx / zc, sampled[colored, 2] * k.fy / zc
         slope = np.stack([gx, gy, -(gx * points[:, 0] + gy * points[:, 1]) / zc], 1).astype(np.float64)
         j_color = np.hstack([slope, np.cross(points - center, slope)])
-        w_color = config.color_weight * POINT_WEIGHT / config.color_sigma**2
-        w_color = w_color / np.maximum(1, np.sqrt(e_color[colored]) / 1.5)
+        w_color = config.color_weight * POINT_WEIGHT / color_variance[colored]
+        w_color = w_color / (1 + e_color[colored] / 4) ** 2  # Geman-McClure: what is shadow or gloss lets go
         hessian_color, gradient_color = _normal_equations(j_color, r_color[colored], w_color)
         hessian, gradient = hessian + hessian_color, gradient + gradient_color
     hessian_off, gradient_off = _silhouette_equations(target, p, z, facing & ~matched, u, v, center)

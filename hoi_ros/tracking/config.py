@@ -23,7 +23,7 @@ class TrackerConfig:
     align_points: int = setting(2500, "model points aligned at the finest level", low=200, high=20000)
     max_iterations: int = setting(6, "Gauss-Newton steps at each of the three levels", low=1, high=50)
     color_sigma: float = setting(6.0, "grey levels of one standard deviation of the colour residual", low=0.1)
-    color_weight: float = setting(1.0, "weight of the colour residual; 0 aligns by geometry alone", low=0.0, high=100.0)
+    color_weight: float = setting(0.3, "weight of the colour residual; 0 aligns by geometry alone", low=0.0, high=100.0)
     min_inliers: float = setting(0.45, "share of visible model points that must fit, else lost", low=0.05, high=1.0)
     recover_inliers: float = setting(0.6, "share that must fit before a lost object is found", low=0.05, high=1.0)
     max_speed_m_s: float = setting(3.0, "faster motion is not believed", low=0.1)

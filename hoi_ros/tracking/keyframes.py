@@ -12,6 +12,7 @@ from hoi_ros.tracking.config import TrackerConfig
 from hoi_ros.tracking.patch import Patch
 
 KEYFRAME_POINTS = 1500
+SINGLE_VIEW_NOISE = 4.0
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ def make_keyframe(
     gray = [
         np.where(f[..., 3].reshape(-1)[pixel] > 0, f[..., 0].reshape(-1)[pixel], np.float32(np.nan)) for f in features
     ]
-    return Keyframe(index, T_camera_object.copy(), ReferenceCloud(points, normals, np.stack(gray, 1)))
+    cloud = ReferenceCloud(points, normals, np.stack(gray, 1), np.full(len(points), SINGLE_VIEW_NOISE, np.float32))
+    return Keyframe(index, T_camera_object.copy(), cloud)
 
 
 class KeyframeStore:

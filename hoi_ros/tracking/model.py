@@ -43,6 +43,7 @@ class SurfelModel:
         self._normals = np.zeros((CAPACITY, 3), np.float32)
         self._colors = np.zeros((CAPACITY, 3), np.float32)
         self._features = np.zeros((CAPACITY, 3), np.float32)
+        self._feature_variance = np.zeros(CAPACITY, np.float32)
         self._feature_weight = np.zeros(CAPACITY, np.float32)
         self._confidence = np.zeros(CAPACITY, np.float32)
         self._cell = np.zeros(CAPACITY, np.int64)
@@ -94,7 +95,7 @@ class SurfelModel:
     def reference(self, rows: np.ndarray) -> ReferenceCloud:
         """The named surfels as a cloud to align."""
         features = np.where(self._feature_weight[rows, None] > 0, self._features[rows], np.float32(np.nan))
-        return ReferenceCloud(self._points[rows], self._normals[rows], features)
+        return ReferenceCloud(self._points[rows], self._normals[rows], features, np.sqrt(self._feature_variance[rows]))
 
     def color_agreement(self, patch: Patch, mask: np.ndarray, T_camera_object: np.ndarray, rows: np.ndarray) -> float:
         """Share (0 to 1) of the named surfels whose colour the patch shows, after one gain for the brightness.
@@ -202,7 +203,14 @@ class SurfelModel:
         new = np.concatenate([self._free[:reused], np.arange(self._used, self._used + len(cells) - reused)])
         self._free = self._free[reused:]
         self._used += len(cells) - reused
-        for array in (self._points, self._normals, self._colors, self._features, self._feature_weight):
+        for array in (
+            self._points,
+            self._normals,
+            self._colors,
+            self._features,
+            self._feature_weight,
+            self._feature_variance,
+        ):
             array[new] = 0
         self._confidence[new] = 0
         self._cell[new] = cells
@@ -233,7 +241,11 @@ class SurfelModel:
         old = self._feature_weight[touched]
         share = (gain / (old + gain)).astype(np.float32)[:, None]
         mean = np.stack([np.bincount(index, weight * gray[:, i]) / total for i in range(3)], 1)
-        self._features[touched] += share * (mean.astype(np.float32) - self._features[touched])
+        change = mean.astype(np.float32) - self._features[touched]
+        self._features[touched] += share * change
+        waver = np.where(old > 0, change[:, 1] ** 2, 0)
+        rate = np.maximum(share[:, 0], 0.1)
+        self._feature_variance[touched] += rate * (waver - self._feature_variance[touched])
         self._feature_weight[touched] = np.minimum(old + gain, CONFIDENCE_CAP)
 
 

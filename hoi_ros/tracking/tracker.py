@@ -9,7 +9,7 @@ import numpy as np
 
 from hoi_ros.datatypes import HandEstimate, ObjectObservation, RgbdFrame
 from hoi_ros.errors import InputError
-from hoi_ros.geometry import invert_transform, make_transform, rotation_angle, transform_points
+from hoi_ros.geometry import invert_transform, make_transform, rotation_angle, so3_exp, transform_points
 from hoi_ros.tracking.alignment import (
     AlignmentResult,
     AlignmentTarget,
@@ -32,6 +32,8 @@ GROWTH_M, GROWTH_AT_REST_M = 0.012, 0.004
 FUSE_INLIERS = 0.6
 KEYFRAME_SHARE = 0.35
 BORDER_M = 0.03
+SUDDEN_DROP = 0.92
+SECOND_TURNS_RAD = np.radians(6.0) * np.concatenate([np.eye(3), -np.eye(3)])
 NO_DEPTH = "object tracking waits for depth: use an RGB-D camera or a source with aligned depth images"
 
 
@@ -55,6 +57,8 @@ class _Track:
     """What is seen beside the object while no hand holds it."""
     T_hand_object: np.ndarray | None = None
     hand_track_id: int | None = None
+    usual_inliers: float = 0.9
+    """Inlier fraction of recent frames."""
     lost: bool = False
     lost_why: str = ""
     recovery_turn: int = 0
@@ -190,7 +194,9 @@ class ObjectTracker:
         """Start on the user's pixels."""
         usable = init_mask & (depth > 0)
         if usable.sum() < 100:
-            raise InputError("the object mask covers fewer than 100 pixels with depth: mark the object, nearer than 4 m")
+            raise InputError(
+                "the object mask covers fewer than 100 pixels with depth: mark the object, nearer than 4 m"
+            )
         self._track = None
         rows, columns = np.nonzero(init_mask)
         box = np.array([columns.min(), rows.min(), columns.max(), rows.max()], float) + [-80, -80, 80, 80]
@@ -232,11 +238,27 @@ class ObjectTracker:
         if view is None:
             return self._lose("it left the image", None)
         target, result = self._align(view, starts)
+        if result is None or result.inlier_fraction < SUDDEN_DROP * track.usual_inliers:
+            result = self._second_look(view, target, starts[0], result)
         why = self._doubt(result, frame)
         if why:
             return self._lose(why, view.patch.paste(view.hand_mask, depth.shape))
         assert result is not None
         return self._learn(frame, depth, hands, view, target, result)
+
+    def _second_look(
+        self, view: _View, target: AlignmentTarget, predicted: np.ndarray, result: AlignmentResult | None
+    ) -> AlignmentResult | None:
+        """A fit suddenly worse than usual: try again from starts turned either way, and keep the better one."""
+        track = self._known_track()
+        middle = transform_points(predicted, track.middle[None])[0]
+        turns = [make_transform(turn, np.zeros(3)) for turn in so3_exp(SECOND_TURNS_RAD)]
+        starts = [_about(track.motion, middle) @ predicted] + [_about(turn, middle) @ predicted for turn in turns]
+        reference = self._reference(track.model.render(predicted, view.patch), predicted)
+        again = align(reference, target, starts, self._config)
+        if again is None or (result is not None and again.cost >= result.cost):
+            return result
+        return again
 
     def _known_track(self) -> _Track:
         assert self._track is not None
@@ -253,9 +275,7 @@ class ObjectTracker:
                 guesses.append(hand.T_camera_wrist @ invert_transform(before) @ track.T_camera_object)
         return [*guesses, track.T_camera_object]
 
-    def _object_box(
-        self, frame: RgbdFrame, poses: Sequence[np.ndarray], hands: Sequence[HandEstimate]
-    ) -> np.ndarray:
+    def _object_box(self, frame: RgbdFrame, poses: Sequence[np.ndarray], hands: Sequence[HandEstimate]) -> np.ndarray:
         """Box (4,) px around the model at all the poses and the hand that holds it, with a border."""
         track = self._known_track()
         points = track.model.points[::10]
@@ -308,6 +328,7 @@ class ObjectTracker:
         """Mask from the model's rendering, then fusion where the alignment is good."""
         track = self._known_track()
         pose = result.T_camera_object
+        track.usual_inliers += 0.2 * (result.inlier_fraction - track.usual_inliers)
         rendering = track.model.render(pose, view.patch)
         good = result.inlier_fraction >= FUSE_INLIERS
         candidates, growth = view.candidates.copy(), GROWTH_M
@@ -486,8 +507,7 @@ def _about(motion: np.ndarray, middle: np.ndarray) -> np.ndarray:
 
 def _shuffled(cloud: ReferenceCloud) -> ReferenceCloud:
     """The rows in a fixed random order, so that thinning keeps the mixture."""
-    order = np.random.default_rng(0).permutation(len(cloud))
-    return ReferenceCloud(cloud.points[order], cloud.normals[order], cloud.features[order])
+    return cloud.taken(np.random.default_rng(0).permutation(len(cloud)))
 
 
 def _box_of(points: np.ndarray, frame: RgbdFrame, border_m: float) -> np.ndarray:
