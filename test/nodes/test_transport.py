@@ -53,7 +53,7 @@ def wait_for_reader(publisher):
 
 @pytest.mark.parametrize("qos", ["IMAGE_IN", "RESULT"])
 def test_pictures_arrive_in_another_process(publisher, qos):
-    """Without the profile 1 of 100 arrives. Counted from the first: discovery takes its time, a busy machine loses some."""
+    """Without the profile 1 of 100 arrives. Counted from the first, since discovery takes its time."""
     reader = start(READER.format(qos=qos, last=120))
     try:
         wait_for_reader(publisher)
