@@ -152,7 +152,8 @@ def main() -> None:
             continue
         t, r = np.array(s.translation_mm), np.array(s.rotation_deg)
         print(
-            f"{name:8s} {options.estimator} start {s.started} lost {s.lost}/{options.frames} turned {s.turned_deg:.0f} deg"
+            f"{name:8s} {options.estimator} start {s.started} lost {s.lost}/{options.frames}"
+            f" turned {s.turned_deg:.0f} deg"
             f"  t mm med {np.median(t):.1f} max {t.max():.1f} end {t[-1]:.1f}"
             f"  R deg med {np.median(r):.1f} max {r.max():.1f} end {r[-1]:.1f}"
             f"  ADD AUC {auc(s.add_mm):.1f} ADD-S AUC {auc(s.adds_mm):.1f}  mask IoU {np.median(s.overlap):.2f}"

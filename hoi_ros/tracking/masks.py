@@ -55,9 +55,8 @@ class SkinModel:
 
 def _color_bins(color: np.ndarray) -> np.ndarray:
     """Histogram bin of each pixel: 16 steps of the used chroma range each way, 4 of brightness."""
-    luma, cr, cb = cv2.split(cv2.cvtColor(color, cv2.COLOR_RGB2YCrCb))
-    cr_bin = np.clip((cr.astype(np.int32) - 64) >> 3, 0, 15)
-    cb_bin = np.clip((cb.astype(np.int32) - 64) >> 3, 0, 15)
+    luma, cr, cb = np.moveaxis(np.asarray(cv2.cvtColor(color, cv2.COLOR_RGB2YCrCb), np.int32), -1, 0)
+    cr_bin, cb_bin = np.clip((cr - 64) >> 3, 0, 15), np.clip((cb - 64) >> 3, 0, 15)
     return (cr_bin * 16 + cb_bin) * 4 + (luma >> 6)
 
 
@@ -84,7 +83,7 @@ def hand_depth(hands: Sequence[HandEstimate], faces: Mapping[str, np.ndarray] | 
         v = np.rint((k.fy * vertices[:, 1] / vertices[:, 2] + k.cy) / 2).astype(np.int64)
         inside = (u >= 0) & (v >= 0) & (u < half_w) & (v < half_h)
         np.minimum.at(depth, v[inside] * half_w + u[inside], vertices[inside, 2])
-    image = depth.reshape(half_h, half_w)
+    image: np.ndarray = depth.reshape(half_h, half_w)
     closed = cv2.morphologyEx(-image, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)) * -1
     image = cv2.resize(np.minimum(image, closed), (2 * half_w, 2 * half_h), interpolation=cv2.INTER_NEAREST)
     image = image[:height, :width]
@@ -268,5 +267,5 @@ def dilated(mask: np.ndarray, radius_px: float) -> np.ndarray:
 
 
 def _disk(radius_px: float) -> np.ndarray:
-    size = 2 * max(1, int(round(radius_px))) + 1
+    size = 2 * max(1, round(radius_px)) + 1
     return cv2.getStructuringElement(cv2.MORPH_RECT if size > 9 else cv2.MORPH_ELLIPSE, (size, size))

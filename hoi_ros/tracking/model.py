@@ -71,7 +71,7 @@ class SurfelModel:
         """Splat the sure surfels into a patch's pixel grid."""
         rows = self._sure_rows()
         height, width = patch.shape
-        depth = np.full(height * width, np.inf, np.float32)
+        depth: np.ndarray = np.full(height * width, np.inf, np.float32)
         if not len(rows):
             return Rendering(depth.reshape(height, width), rows)
         transform = T_camera_object.astype(np.float32)
