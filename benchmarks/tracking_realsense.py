@@ -77,7 +77,8 @@ def register_scenes(frames: list[RgbdFrame], poses: np.ndarray) -> np.ndarray:
         out.append(invert_transform(motion) @ poses[0])
     shares = np.array(fits)
     print(
-        f"depth within 10 mm of the first frame's: given poses {shares[:, 0].mean():.0%} (worst {shares[:, 0].min():.0%}),"
+        f"depth within 10 mm of the first frame's: given poses"
+        f" {shares[:, 0].mean():.0%} (worst {shares[:, 0].min():.0%}),"
         f" registered {shares[:, 1].mean():.0%} (worst {shares[:, 1].min():.0%})"
     )
     return np.array(out)
