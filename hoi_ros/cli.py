@@ -11,6 +11,7 @@ from typing import Any
 from hoi_ros.config import describe_settings, load_parameters, make_config
 from hoi_ros.device import DEVICES
 from hoi_ros.errors import InputError, unknown_name
+from hoi_ros.nodes.node_configs import CORE_CONFIGS, NODE_CONFIGS, core_config, node_parameter_names
 
 SOURCES_HELP = """sources:
   sim[:SCENE[:OBJECT]]  simulator; scenes rotate, handover, bare, empty; OBJECT a name or a mesh file
@@ -22,6 +23,7 @@ SOURCES_HELP = """sources:
   realsense[:SERIAL]    Intel RealSense, colour and aligned depth
   topics                a camera driver that publishes already (live only)
 """
+VIEWER_NODES = ("foxglove_node", "recorder_node")
 ESTIMATORS = ("embedded", "handos")
 
 
@@ -103,43 +105,26 @@ def gather_parameters(files: list[Path], assignments: list[str]) -> dict[str, di
     return parameters
 
 
-def core_configs() -> dict[str, type]:
-    """Node name to the config class of the part behind it."""
-    from hoi_ros.hand import HandConfig
-    from hoi_ros.reconstruction.reconstructor import ReconstructionConfig
-    from hoi_ros.sources import SourceConfig
-    from hoi_ros.tracking import TrackerConfig
-
-    return {
-        "camera_node": SourceConfig,
-        "hand_node": HandConfig,
-        "tracker_node": TrackerConfig,
-        "reconstruction_node": ReconstructionConfig,
-    }
-
-
-NODE_ONLY = frozenset(
-    ("autostart", "diagnostics_period_s", "source", "loop", "pace", "rate_hz", "stamps", "depth_encoding", "device")
-    + ("depth_wait_s", "sync_slop_s", "mesh_file")
-)
-"""Parameters that concern the ROS node alone: a file made for `live` also serves `run`."""
-
-
 def build_core_configs(parameters: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Configs of all parts from parameters by node name; unknown nodes and names are refused."""
-    classes = core_configs()
+    """Node name to the config of the part behind it; unknown nodes and names are refused.
+
+    Parameters that concern a ROS node alone are left out: a file made for `live` also serves `run`.
+    """
+    nodes = (*CORE_CONFIGS, *VIEWER_NODES)
     for node in parameters:
-        if node not in classes and node not in ("**", "foxglove_node", "recorder_node"):
-            raise unknown_name("node", node, classes)
-    everywhere = {info.name for c in classes.values() for info in describe_settings(c)} | NODE_ONLY
+        if node not in (*nodes, "**"):
+            raise unknown_name("node", node, nodes)
+    known = {node: node_parameter_names(node) for node in CORE_CONFIGS}
+    everywhere = set().union(*known.values())
     for name in parameters.get("**", {}):
         if name not in everywhere:
             raise unknown_name("parameter", name, everywhere)
     configs: dict[str, Any] = {}
-    for node, config_class in classes.items():
-        known = {info.name for info in describe_settings(config_class)}
-        values = {k: v for k, v in parameters.get("**", {}).items() if k in known}
-        values |= {k: v for k, v in parameters.get(node, {}).items() if k in known or k not in NODE_ONLY}
+    for node in CORE_CONFIGS:
+        config_class = core_config(node)
+        core_names = {info.name for info in describe_settings(config_class)}
+        values = {k: v for k, v in parameters.get("**", {}).items() if k in core_names}
+        values |= {k: v for k, v in parameters.get(node, {}).items() if k in core_names or k not in known[node]}
         configs[node] = make_config(config_class, values, where=node)
     return configs
 
@@ -210,15 +195,13 @@ def command_live(options: argparse.Namespace) -> int:
 
 def command_settings(options: argparse.Namespace) -> int:
     """`hoi settings`."""
-    classes = core_configs()
-    if options.node and options.node not in classes:
-        raise unknown_name("node", options.node, classes)
-    for node, config_class in classes.items():
-        if options.node in (None, node):
-            print(f"{node}:")
-            for info in describe_settings(config_class):
-                limits = "" if info.low is None and info.high is None else f" [{info.low} .. {info.high}]"
-                print(f"  {info.name} = {info.default!r}{limits}  {info.help}")
+    if options.node and options.node not in CORE_CONFIGS:
+        raise unknown_name("node", options.node, CORE_CONFIGS)
+    for node in [options.node] if options.node else CORE_CONFIGS:
+        print(f"{node}:")
+        for info in (i for c in (core_config(node), *NODE_CONFIGS[node]) for i in describe_settings(c)):
+            limits = "" if info.low is None and info.high is None else f" [{info.low} .. {info.high}]"
+            print(f"  {info.name} = {info.default!r}{limits}  {info.help}")
     return 0
 
 

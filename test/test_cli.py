@@ -79,6 +79,6 @@ def test_every_setting_is_listed_with_its_meaning(capsys):
     assert cli.main(["settings", "hand_node"]) == 0
     shown = capsys.readouterr().out
     assert "max_hands" in shown and "tracker_node" not in shown
-    for config_class in cli.core_configs().values():
+    for config_class in map(cli.core_config, cli.CORE_CONFIGS):
         for info in cli.describe_settings(config_class):
             assert info.help, f"{config_class.__name__}.{info.name} has no help"
