@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from hoi_ros.datatypes import HandEstimate
-from hoi_ros.geometry import invert_transform, transform_points
+from hoi_ros.geometry import invert_transform
 from hoi_ros.tracking.config import TrackerConfig
 from hoi_ros.tracking.patch import Patch
 
@@ -92,17 +92,19 @@ def hand_depth(hands: Sequence[HandEstimate], faces: Mapping[str, np.ndarray] | 
 
 def forearm_mask(hands: Sequence[HandEstimate], patch: Patch) -> np.ndarray:
     """(h, w) bool: pixels in the cone that leaves each wrist away from the fingers."""
-    out = np.zeros(patch.shape, bool)
+    height, width = patch.shape
+    points = patch.points[::2, ::2]
+    out = np.zeros(points.shape[:2], bool)
     for hand in hands:
         T_wrist_camera = invert_transform(hand.T_camera_wrist).astype(np.float32)
         if not np.isfinite(T_wrist_camera).all():
             continue
-        local = transform_points(T_wrist_camera, patch.points.reshape(-1, 3)).reshape(patch.points.shape)
-        behind = -local[..., 1]
-        radius = np.hypot(local[..., 0], local[..., 2])
+        local = [points @ row[:3] + row[3] for row in T_wrist_camera[:3]]
+        behind = -local[1]
         limit = FOREARM_RADIUS_M + FOREARM_SLOPE * np.maximum(behind - 0.02, 0)
-        out |= (behind > 0.005) & (behind < FOREARM_LENGTH_M) & (radius < limit)
-    return out & (patch.depth_m > 0)
+        out |= (behind > 0.005) & (behind < FOREARM_LENGTH_M) & (local[0] ** 2 + local[2] ** 2 < limit**2)
+    full = np.repeat(np.repeat(out, 2, 0), 2, 1)[:height, :width]
+    return full & (patch.depth_m > 0)
 
 
 def segment_hands(

@@ -141,7 +141,7 @@ def surface_normals(points: np.ndarray, edge_mask: np.ndarray, reach_px: int = 2
     bad = edge_mask[k:-k, k:-k] | (points[k:-k, 2 * k :, 2] <= 0) | (points[k:-k, : -2 * k, 2] <= 0)
     bad |= (points[2 * k :, k:-k, 2] <= 0) | (points[: -2 * k, k:-k, 2] <= 0)
     normals[bad] = 0
-    normals = cv2.blur(normals, (5, 5))
+    normals = np.asarray(cv2.blur(normals, (5, 5)), np.float32)
     length = np.sqrt(np.einsum("hwc,hwc->hw", normals, normals))
     bad |= length < 1e-12
     normals /= np.where(bad, 1, length)[..., None]
