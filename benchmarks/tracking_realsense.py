@@ -125,9 +125,8 @@ def draw(frame: RgbdFrame, tracker: ObjectTracker, seen) -> np.ndarray:
             project(transform_points(seen.T_camera_object, tracker.model.points[::20]), frame.intrinsics)
         ):
             cv2.circle(image, (int(u), int(v)), 1, (255, 0, 255), -1)
-        ends = project(
-            transform_points(seen.T_camera_object, np.vstack([np.zeros(3), 0.05 * np.eye(3)])), frame.intrinsics
-        )
+        corners = np.vstack([np.zeros(3), 0.05 * np.eye(3)])
+        ends = project(transform_points(seen.T_camera_object, corners), frame.intrinsics)
         for axis in range(3):
             start, end = (tuple(int(x) for x in p) for p in (ends[0], ends[axis + 1]))
             cv2.line(image, start, end, tuple(int(c) for c in 255 * np.eye(3)[axis]), 2)
