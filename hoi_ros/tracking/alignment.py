@@ -14,7 +14,7 @@ from hoi_ros.geometry import make_transform, nearest_rigid
 from hoi_ros.tracking.config import TrackerConfig
 from hoi_ros.tracking.patch import Patch, depth_noise_m
 
-FEATURE_SCALES_M = (0.005, 0.0025, 0.00125)
+FEATURE_SCALES_M = (0.004, 0.002, 0.001)
 """Blur of the colour features on the surface, coarse to fine, metres."""
 SURROUND = 2.0
 """Width of the surround whose mean is taken off, in widths of the blur: each scale's surround is the next scale."""

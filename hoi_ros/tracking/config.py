@@ -11,8 +11,8 @@ from hoi_ros.config import setting
 class TrackerConfig:
     """Dense tracking of whatever is held: segmentation, alignment, model and recovery."""
 
-    voxel_size_m: float = setting(0.0025, "spacing of the tracker's own surface model", low=0.001, high=0.02)
-    max_object_size_m: float = setting(0.5, "largest object that is followed", low=0.05, high=1.0)
+    voxel_size_m: float = setting(0.002, "spacing of the tracker's own surface model", low=0.001, high=0.02)
+    max_object_size_m: float = setting(0.4, "largest object that is followed", low=0.05, high=1.0)
     hand_reach_m: float = setting(0.22, "farthest object point from the hand when a grasp starts", low=0.05, high=1.0)
     contact_m: float = setting(0.04, "an object nearer to a hand than this is held by it", low=0.005, high=0.2)
     hand_margin_m: float = setting(0.008, "pixels this near to the hand's silhouette count as hand", low=0.0, high=0.05)
@@ -31,4 +31,5 @@ class TrackerConfig:
     keyframe_angle_deg: float = setting(15.0, "a view this far from every keyframe becomes one", low=2.0, high=90.0)
     max_keyframes: int = setting(60, "keyframes that are kept", low=2, high=1000)
     recovery_guesses: int = setting(10, "poses tried in each frame while lost", low=1, high=200)
+    give_up_frames: int = setting(90, "frames lost after which whatever is held counts as a new object", low=1)
     seed: int = setting(0, "seed of everything random", low=0)

@@ -61,6 +61,8 @@ class _Track:
     """Inlier fraction of recent frames."""
     lost: bool = False
     lost_why: str = ""
+    tracked_frames: int = 0
+    lost_frames: int = 0
     recovery_turn: int = 0
 
 
@@ -369,6 +371,7 @@ class ObjectTracker:
         step = make_transform(pose[:3, :3] @ track.T_camera_object[:3, :3].T, middle[1] - middle[0])
         track.motion = np.eye(4) if track.lost else step
         track.lost, track.T_camera_object, track.stamp_ns = False, pose, frame.stamp_ns
+        track.lost_frames, track.tracked_frames = 0, track.tracked_frames + 1
         points = track.model.points
         if len(points):
             low, high = points.min(0), points.max(0)
@@ -438,11 +441,17 @@ class ObjectTracker:
     def _lose(self, why: str, hand_mask: np.ndarray | None) -> ObjectObservation:
         track = self._known_track()
         track.lost, track.lost_why, track.motion = True, why, np.eye(4)
+        track.lost_frames += 1
         return ObjectObservation("lost", track.object_id, hand_mask=hand_mask, message=f"object lost: {why}")
 
     def _recover(self, frame, depth, hands, faces) -> ObjectObservation:
         """Try poses near the last one, carried by the hand, and every kept view at every free-standing part."""
         track = self._known_track()
+        # A model of few frames is soon worth less than a fresh start.
+        if hands and track.lost_frames >= min(self._config.give_up_frames, 10 + 2 * track.tracked_frames):
+            started = self._replace(frame, depth, hands, faces)
+            if started is not None:
+                return started
         box = np.array([0, 0, depth.shape[1], depth.shape[0]], float)
         view = self._view(frame, depth, hands, faces, box, None)
         if view is None:
@@ -466,6 +475,15 @@ class ObjectTracker:
         if not self._looks_like_it(fine, result.T_camera_object):
             return self._lose(track.lost_why, hand_mask)
         return self._learn(frame, depth, hands, fine, target, result)
+
+    def _replace(self, frame, depth, hands, faces) -> ObjectObservation | None:
+        """Start anew on what the hand holds now; None while that is nothing."""
+        old, self._track = self._track, None
+        seen = self._wait(frame, depth, hands, faces)
+        if self._track is not None:
+            return seen
+        self._track = old
+        return None
 
     def _looks_like_it(self, view: _View, pose: np.ndarray) -> bool:
         """Is a found pose more than a surface of fitting shape: same colours, and ending where the object ends?"""

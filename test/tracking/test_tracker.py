@@ -225,3 +225,14 @@ def test_masks_of_the_wrong_size_and_empty_ones_are_refused():
         tracker.track(picture, [], init_mask=np.ones((10, 10), bool))
     with pytest.raises(InputError, match="pixels"):
         tracker.track(picture, [], init_mask=np.zeros(picture.color.shape[:2], bool))
+
+
+def test_a_hopelessly_lost_object_gives_way_to_what_is_held_now():
+    tracker = ObjectTracker(TrackerConfig(give_up_frames=5))
+    follow(scenes.box_layer, [scenes.pose((20, 25, 0))] * 3, tracker)
+    ids = []
+    for index in range(3, 18):
+        picture, hands = grip_frame(scenes.pose((0, 0, 0), (0, -0.02, 0.45)), index)
+        seen = tracker.track(picture, hands)
+        ids.append((seen.state, seen.object_id))
+    assert ("lost", 0) in ids and ids[-1] == ("tracking", 1), ids
