@@ -18,6 +18,8 @@ FEATURE_SCALES_M = (0.004, 0.002, 0.001)
 """Blur of the colour features on the surface, coarse to fine, metres."""
 SURROUND = 2.0
 """Width of the surround whose mean is taken off, in widths of the blur: each scale's surround is the next scale."""
+CONTRAST, DARK = 128.0, 32.0
+"""Features are contrast, (detail / (brightness + DARK)) * CONTRAST: print is a ratio, whatever the light."""
 SUPPORT = 0.3
 """Share of the surround that must be mask for a feature to count."""
 GATES_M = (0.03, 0.015, 0.009)
@@ -26,8 +28,8 @@ UNKNOWN, FREE, BLOCKED, BACKGROUND = 0, 1, 2, 3
 MISSING_COST = 9.0
 COLOR_NOISE_GAIN = 4.0
 SILHOUETTE_SIGMA_M, SILHOUETTE_REACH_M = 0.003, 0.03
-PRIOR = np.diag([0.02**-2] * 3 + [0.1**-2] * 3)
-"""Information of the start itself, 2 cm and 6 degrees: decides only what the picture leaves open."""
+PRIOR = np.diag([0.03**-2] * 3 + [0.3**-2] * 3)
+"""Information of the start itself, 3 cm and 17 degrees: decides only what the picture leaves open."""
 STEP_DONE = (2e-4, 1e-4, 5e-5)
 POINT_WEIGHT = 0.1  # Neighbouring pixels err together: ten of them count as one measurement.
 
@@ -111,7 +113,7 @@ def feature_images(patch: Patch, mask: np.ndarray, depth_m: float) -> tuple[np.n
     """Colour features of the masked part of a patch at three scales of the surface.
 
     Grey levels are blurred inside the mask alone and lose the mean of their surround, so that shading, which
-    stays behind as the object turns, weighs little.
+    stays behind as the object turns, weighs little; what is left is divided by the brightness.
 
     Args:
         patch: crop of the frame.
@@ -128,7 +130,7 @@ def feature_images(patch: Patch, mask: np.ndarray, depth_m: float) -> tuple[np.n
     blurs = [_masked_blur(gray, weight, sigma) for sigma in (SURROUND * sigmas[0], *sigmas)]
     out = []
     for (wide, support), (fine, _) in pairwise(blurs):
-        band = fine - wide
+        band = CONTRAST * (fine - wide) / (wide + DARK)
         trust = ((support > SUPPORT) & mask).astype(np.float32)
         dx = cv2.Sobel(band, cv2.CV_32F, 1, 0, ksize=3, scale=0.125)
         dy = cv2.Sobel(band, cv2.CV_32F, 0, 1, ksize=3, scale=0.125)
