@@ -236,3 +236,21 @@ def test_a_hopelessly_lost_object_gives_way_to_what_is_held_now():
         seen = tracker.track(picture, hands)
         ids.append((seen.state, seen.object_id))
     assert ("lost", 0) in ids and ids[-1] == ("tracking", 1), ids
+
+
+def test_a_larger_plain_thing_of_fitting_shape_is_not_taken_for_the_lost_one():
+    tracker = ObjectTracker(TrackerConfig())
+    follow(lambda pose: scenes.box_layer(pose, textured=False), [scenes.pose((0, 0, 0))] * 3, tracker)
+    tracker.track(scenes.frame(index=3), [])
+    for index in range(4, 12):
+        board = scenes.box_layer(scenes.pose((0, 0, 0), (0.0, 0.0, 0.5)), half=(0.13, 0.09, 0.025), textured=False)
+        assert tracker.track(scenes.frame(board, index=index), []).state == "lost"
+
+
+def test_a_leap_is_not_believed():
+    tracker = ObjectTracker(TrackerConfig(max_speed_m_s=0.3, max_turn_deg_s=60.0))
+    pose = scenes.pose((20, 25, 0))
+    follow(scenes.box_layer, [pose] * 4, tracker)
+    leap = scenes.box_layer(scenes.pose((20, 30, 0), (0.012, 0, 0.5)))
+    seen = tracker.track(scenes.frame(leap, index=4), [])
+    assert seen.state == "lost" and "plausible" in seen.message and seen.T_camera_object is None
