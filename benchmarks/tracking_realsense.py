@@ -21,9 +21,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import trimesh
 
 from hoi_ros.datatypes import CameraIntrinsics, RgbdFrame
+from hoi_ros.evaluation.alignment import align_surfaces
+from hoi_ros.evaluation.metrics import nearest_distances, sample_surface
 from hoi_ros.geometry import invert_transform, pointmap_from_depth, project, rotation_angle, transform_points
+from hoi_ros.reconstruction.reconstructor import ObjectReconstructor, ReconstructionConfig
 from hoi_ros.tracking import ObjectTracker, TrackerConfig
 
 NAMES = ("dragon", "cube")
@@ -87,6 +91,7 @@ def register_scenes(frames: list[RgbdFrame], poses: np.ndarray) -> np.ndarray:
 def run(folder: Path, name: str, frames: list[RgbdFrame], poses: np.ndarray, overlay: Path | None) -> str:
     """Track one object over the sequence; one line of results."""
     tracker = ObjectTracker(TrackerConfig())
+    reconstructor = ObjectReconstructor(ReconstructionConfig(), "cpu")
     first: tuple[np.ndarray, np.ndarray] | None = None
     errors, times, lost = [], [], 0
     for frame, T_camera_grid in zip(frames, poses):
@@ -94,6 +99,7 @@ def run(folder: Path, name: str, frames: list[RgbdFrame], poses: np.ndarray, ove
         begin = time.perf_counter()
         seen = tracker.track(frame, [], init_mask=mask)
         times.append(1e3 * (time.perf_counter() - begin))
+        reconstructor.integrate(frame, seen)
         if overlay:
             overlay.mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(overlay / f"{name}_{frame.index:04d}.png"), draw(frame, tracker, seen)[..., ::-1])
@@ -112,7 +118,21 @@ def run(folder: Path, name: str, frames: list[RgbdFrame], poses: np.ndarray, ove
         f"  translation mm median {np.median(t):.2f} max {t.max():.2f} end {t[-1]:.2f}"
         f"  rotation deg median {np.median(r):.2f} max {r.max():.2f} end {r[-1]:.2f}"
         f"  ms median {np.median(times):.1f} p95 {np.percentile(times, 95):.1f}"
+        f"  mesh {mesh_error(folder, name, reconstructor, first[0]) * 1e3:.2f} mm"
     )
+
+
+def mesh_error(folder: Path, name: str, reconstructor: ObjectReconstructor, T_camera_model: np.ndarray) -> float:
+    """Mean distance in metres of the fused mesh from the given one, aligned rigidly from the rough start pose."""
+    fused = reconstructor.extract_mesh()
+    if fused is None:
+        return float("inf")
+    given = trimesh.load(folder / "models" / name / f"{name}.obj", force="mesh")
+    target = sample_surface(given.vertices, given.faces, 30000)
+    T_camera_given = np.array(json.loads((folder / "init" / f"{name}.json").read_text()))
+    source = sample_surface(fused.vertices, fused.faces, 20000)
+    pose = align_surfaces(source, target, invert_transform(T_camera_given) @ T_camera_model)
+    return float(nearest_distances(transform_points(pose, source), target).mean())
 
 
 def draw(frame: RgbdFrame, tracker: ObjectTracker, seen) -> np.ndarray:
