@@ -251,6 +251,13 @@ def connected_parts(candidates: np.ndarray, patch: Patch, min_px: int, most: int
     return [labels == i for i in order[:most] if stats[i, cv2.CC_STAT_AREA] >= min_px]
 
 
+def main_parts(mask: np.ndarray, patch: Patch, least_share: float = 0.3) -> np.ndarray:
+    """What a rough mask was meant for, (h, w) bool: its largest part in depth and those not much smaller."""
+    parts = connected_parts(mask, patch, 30)
+    kept = [part for part in parts if part.sum() >= least_share * parts[0].sum()]
+    return _regained(np.logical_or.reduce(kept), mask) if kept else mask
+
+
 def _regained(mask: np.ndarray, candidates: np.ndarray) -> np.ndarray:
     """Give a mask back the edge pixels that the cut at depth jumps cost it."""
     return mask | (dilated(mask, 1.5) & candidates)

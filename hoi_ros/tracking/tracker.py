@@ -21,7 +21,15 @@ from hoi_ros.tracking.alignment import (
 from hoi_ros.tracking.config import TrackerConfig
 from hoi_ros.tracking.foreign import ForeignSurface
 from hoi_ros.tracking.keyframes import KeyframeStore, make_keyframe
-from hoi_ros.tracking.masks import SkinModel, connected_parts, dilated, grasp_components, object_mask, segment_hands
+from hoi_ros.tracking.masks import (
+    SkinModel,
+    connected_parts,
+    dilated,
+    grasp_components,
+    main_parts,
+    object_mask,
+    segment_hands,
+)
 from hoi_ros.tracking.model import Rendering, SurfelModel
 from hoi_ros.tracking.patch import Patch, clean_depth, cut_patch
 from hoi_ros.tracking.planes import above_planes, dominant_planes
@@ -211,7 +219,8 @@ class ObjectTracker:
         mask = clear if clear.sum() > 0.4 * mask.sum() else mask
         # A box holds background too: only what lies within an object's size of the middle counts.
         near = np.abs(view.patch.depth_m - np.median(view.patch.depth_m[mask])) < self._config.max_object_size_m / 2
-        return self._start(frame, depth, hands, view, mask & near, view.patch.cut(init_mask))
+        mask = main_parts(mask & near, view.patch)
+        return self._start(frame, depth, hands, view, mask, dilated(mask, 3))
 
     def _start(self, frame, depth, hands, view: _View, mask: np.ndarray, own: np.ndarray) -> ObjectObservation:
         """Make the first model of the masked pixels; of the pixels `own`, none is known to be something else."""
