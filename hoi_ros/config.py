@@ -122,13 +122,3 @@ def load_parameters(*paths: Path | str) -> dict[str, dict[str, Any]]:
                 raise InputError(f"parameter file {path}: 'ros__parameters' of '{node}' needs lines 'name: value'")
             merged.setdefault(str(node).lstrip("/") or node, {}).update(values)
     return merged
-
-
-def node_config(
-    config_class: type[Config], node: str, files: Mapping[str, Mapping[str, Any]], known_elsewhere=()
-) -> Config:
-    """Build one node's config from `load_parameters`; names in `known_elsewhere` belong to others and are skipped."""
-    names = {info.name for info in describe_settings(config_class)}
-    values = {k: v for k, v in files.get("**", {}).items() if k in names}
-    values.update({k: v for k, v in files.get(node, {}).items() if k not in known_elsewhere})
-    return make_config(config_class, values, where=node)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from hoi_ros.config import describe_settings, load_parameters, make_config, node_config, setting
+from hoi_ros.config import describe_settings, load_parameters, make_config, setting
 from hoi_ros.errors import InputError
 
 
@@ -82,16 +82,7 @@ def test_later_file_overlays_the_earlier(tmp_path):
     second = write(tmp_path / "b.yaml", "oven: {ros__parameters: {heat_deg: 250.0}}\npan: {ros__parameters: {}}")
     merged = load_parameters(first, second)
     assert merged == {"oven": {"heat_deg": 250.0, "shelves": 2}, "**": {"fan": True, "heat_deg": 1.0}, "pan": {}}
-    assert node_config(OvenConfig, "oven", merged) == OvenConfig(heat_deg=250.0, shelves=2, fan=True)
-    assert node_config(OvenConfig, "pan", merged) == OvenConfig(heat_deg=1.0, fan=True)
     assert load_parameters(second, first)["oven"]["heat_deg"] == 100.0
-
-
-def test_node_config_names_the_node_and_skips_what_others_own(tmp_path):
-    files = {"oven": {"heat_deg": 100.0, "frame_id": "kitchen"}}
-    assert node_config(OvenConfig, "oven", files, known_elsewhere=("frame_id",)).heat_deg == 100.0
-    with pytest.raises(InputError, match=r"^oven: unknown parameter 'frame_id'"):
-        node_config(OvenConfig, "oven", files)
 
 
 def test_empty_file_and_empty_node(tmp_path):

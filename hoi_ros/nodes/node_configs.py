@@ -6,8 +6,7 @@ import importlib
 from dataclasses import dataclass
 
 from hoi_ros.config import describe_settings, setting
-
-DEVICES = ("auto", "cpu", "cuda")
+from hoi_ros.device import DEVICES
 
 
 @dataclass(frozen=True)
