@@ -90,17 +90,47 @@ class GriddedDistance:
         self, exact: SignedDistance, item: SimObject, pitch_m: float = 0.0025, margin_m: float = 0.025
     ) -> None:
         low, high = item.vertices.min(0) - margin_m, item.vertices.max(0) + margin_m
-        counts = np.ceil((high - low) / pitch_m).astype(int) + 1
-        axes = [low[k] + pitch_m * np.arange(counts[k]) for k in range(3)]
-        self._values = exact(np.stack(np.meshgrid(*axes, indexing="ij"), -1).astype(np.float32))
-        self._low, self._pitch = low, pitch_m
+        counts = 2 * np.ceil((high - low) / pitch_m / 2).astype(int) + 1
+        fine = [low[k] + pitch_m * np.arange(counts[k]) for k in range(3)]
+        rough = exact(_lattice([axis[::2] for axis in fine]))
+        values = _doubled(rough)
+        # Exact only where a finger may touch: that is a small part of the box, and exact distances are slow.
+        near = np.abs(values) < 3 * pitch_m
+        values[near] = exact(_lattice(fine)[near])
+        self._values = np.ascontiguousarray(values, np.float32)
+        self._low, self._scale = low.astype(np.float32), np.float32(1 / pitch_m)
+        self._last = np.array(counts, np.float32) - np.float32(1.001)
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
         """(...) metres of (..., 3) points in the object frame; beyond the grid the value at its border."""
-        from scipy.ndimage import map_coordinates
+        place = (points.reshape(-1, 3).astype(np.float32) - self._low) * self._scale
+        place = np.clip(place, 0, self._last, out=place)
+        cell = place.astype(np.int32)
+        x, y, z = (place - cell).T
+        _, ny, nz = self._values.shape
+        flat, first = self._values.reshape(-1), (cell[:, 0] * ny + cell[:, 1]) * nz + cell[:, 2]
+        total = np.zeros(len(place), np.float32)
+        for dx, wx in ((0, 1 - x), (ny * nz, x)):
+            for dy, wy in ((0, 1 - y), (nz, y)):
+                start = first + (dx + dy)
+                total += wx * wy * (flat[start] * (1 - z) + flat[start + 1] * z)
+        return total.reshape(points.shape[:-1])
 
-        place = ((points - self._low) / self._pitch).reshape(-1, 3).T
-        return map_coordinates(self._values, place, order=1, mode="nearest").reshape(points.shape[:-1])
+
+def _lattice(axes: list[np.ndarray]) -> np.ndarray:
+    """(X, Y, Z, 3) float32 grid points."""
+    return np.stack(np.meshgrid(*axes, indexing="ij"), -1).astype(np.float32)
+
+
+def _doubled(values: np.ndarray) -> np.ndarray:
+    """(2X-1, 2Y-1, 2Z-1) values with the means of neighbours between them."""
+    for axis in range(3):
+        values = np.moveaxis(values, axis, 0)
+        out = np.empty((2 * len(values) - 1, *values.shape[1:]), values.dtype)
+        out[::2] = values
+        out[1::2] = (values[1:] + values[:-1]) / 2
+        values = np.moveaxis(out, 0, axis)
+    return values
 
 
 class AngleMap:

@@ -7,9 +7,9 @@ import numpy as np
 
 from hoi_ros.hand_model import HandModel
 from hoi_ros.simulation.motion import ease
-from hoi_ros.simulation.objects import sample_texture
 from hoi_ros.simulation.prints import fractal_noise
 from hoi_ros.simulation.raycast import TriangleScene
+from hoi_ros.simulation.surface import sample_texture
 
 PIXELS_PER_M = 2600.0
 ARM_RINGS = 14
@@ -106,7 +106,8 @@ class HandSkin:
         if not palm:
             color = self._veins(color, points, joints)
         for finger in range(5):
-            color = self._nail(color, points, joints, bones, finger)
+            window = _window(points, joints[4 * finger + 4], 0.0195)
+            color[window] = self._nail(color[window], points[window], joints, bones, finger)
         return np.clip(color, 0, 255).astype(np.uint8)
 
     def _creases(self, points: np.ndarray, joints: np.ndarray, palm: bool) -> np.ndarray:
@@ -117,15 +118,16 @@ class HandSkin:
                 j = 4 * finger + k
                 along = joints[j + 1] - joints[j]
                 along /= np.linalg.norm(along)
-                offset = points - joints[j]
+                window = _window(points, joints[j], 0.021)
+                offset = points[window] - joints[j]
                 near = np.exp(-((np.linalg.norm(offset, axis=-1) / 0.0135) ** 6))
                 wave = 0.0006 * np.sin(offset[..., 0] * 700 + finger)
                 t = offset @ along + wave
                 lines = (0.0,) if palm else (-0.0028, -0.001, 0.0012, 0.0032)
                 depth = 0.2 if palm else 0.1
                 for shift in lines:
-                    total += depth * near * np.exp(-(((t - shift) / 0.00055) ** 2))
-                total += 0.05 * near * np.exp(-((t / 0.004) ** 2))
+                    total[window] += depth * near * np.exp(-(((t - shift) / 0.00055) ** 2))
+                total[window] += 0.05 * near * np.exp(-((t / 0.004) ** 2))
         if palm:
             total += self._palm_lines(points, joints)
         return np.clip(total, 0, 0.4)
@@ -157,7 +159,9 @@ class HandSkin:
             for j, size in ((4 * finger + 4, 0.011), (4 * finger + 2, 0.008), (4 * finger + 1, 0.01)):
                 if palm and j % 4 != 0:
                     continue
-                total += np.exp(-((np.linalg.norm(points - joints[j], axis=-1) / size) ** 2))
+                window = _window(points, joints[j], 2.6 * size)
+                offset = points[window] - joints[j]
+                total[window] += np.exp(-np.einsum("ijk,ijk->ij", offset, offset) / size**2)
         return np.clip(total, 0, 1)
 
     def _veins(self, color: np.ndarray, points: np.ndarray, joints: np.ndarray) -> np.ndarray:
@@ -193,6 +197,15 @@ class HandSkin:
         color = color * (1 - 0.75 * plate[..., None]) + pink * 0.75 * plate[..., None]
         color = color + free_edge[..., None] * (np.array([238, 226, 214]) - color) * 0.55
         return color * (1 - 0.22 * rim[..., None])
+
+
+def _window(points: np.ndarray, center: np.ndarray, radius: float) -> tuple[slice, slice]:
+    """Rows and columns of a skin picture's points (h, w, 3) within `radius` of a point in x and y."""
+    columns = np.flatnonzero(np.abs(points[0, :, 0] - center[0]) <= radius)
+    rows = np.flatnonzero(np.abs(points[:, 0, 1] - center[1]) <= radius)
+    if not len(rows) or not len(columns):
+        return slice(0, 0), slice(0, 0)
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
 def arm_faces() -> np.ndarray:
