@@ -1,4 +1,4 @@
-"""Figures of a whole sequence, and tables of them. Every report says how many frames were missed."""
+"""Figures of a whole sequence, and tables of them. Every report says how many frames were missed; see `summarize`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from hoi_ros.evaluation import metrics
+from hoi_ros.evaluation.poses import align_first_pose
+from hoi_ros.evaluation.summary import (
+    WORST_ALIGNED_JOINT_M,
+    WORST_JOINT_M,
+    WORST_PX_SHARE,
+    WORST_ROTATION_DEG,
+    WORST_TRANSLATION_M,
+    summarize,
+)
 
 
 def hand_report(
@@ -18,7 +27,7 @@ def hand_report(
     sides: Sequence[str | None] | None = None,
     truth_sides: Sequence[str] | None = None,
 ) -> dict[str, float | int]:
-    """Hand figures in millimetres and pixels, means over the hands that were found.
+    """Hand figures in millimetres and pixels, means over all hands; a missed hand counts as the worst value.
 
     Args:
         joints: (N, 21, 3) metres, NaN rows for missed hands.
@@ -27,18 +36,28 @@ def hand_report(
         truth_px: (N, 21, 2) pixels.
         sides: N of 'left', 'right' or None, with `truth_sides` alike; a missed hand counts as wrong.
         truth_sides: N of 'left' or 'right'.
+
+    Raises:
+        ValueError: no hand, or shapes differ.
     """
-    absolute = metrics.summarize(metrics.mpjpe(joints, truth))
+    absolute = summarize(metrics.mpjpe(joints, truth), WORST_JOINT_M)
+    aligned = summarize(metrics.pa_mpjpe(joints, truth), WORST_ALIGNED_JOINT_M)
     report: dict[str, float | int] = {
         "hands": len(truth),
         "missed": absolute.missed,
         "mpjpe_mm": absolute.mean * 1e3,
-        "root_relative_mm": metrics.summarize(metrics.root_relative_mpjpe(joints, truth)).mean * 1e3,
-        "pa_mpjpe_mm": metrics.summarize(metrics.pa_mpjpe(joints, truth)).mean * 1e3,
-        "pa_mpjpe_reflecting_mm": metrics.summarize(metrics.pa_mpjpe_reflecting(joints, truth)).mean * 1e3,
+        "root_relative_mm": summarize(metrics.root_relative_mpjpe(joints, truth), WORST_JOINT_M).mean * 1e3,
+        "pa_mpjpe_mm": aligned.mean * 1e3,
+        "pa_mpjpe_median_mm": aligned.median * 1e3,
+        "pa_mpjpe_reflecting_mm": summarize(metrics.pa_mpjpe_reflecting(joints, truth), WORST_ALIGNED_JOINT_M).mean
+        * 1e3,
+        "pck_auc_percent": 100 * metrics.pck_auc(joints, truth),
     }
     if joints_px is not None and truth_px is not None:
-        report["error_2d_px"] = metrics.summarize(metrics.mpjpe(joints_px, truth_px)).mean
+        box = np.ptp(np.nan_to_num(truth_px), axis=1).max(1)
+        worst = WORST_PX_SHARE * float(np.median(box))
+        report["error_2d_px"] = summarize(metrics.mpjpe(joints_px, truth_px), worst).mean
+        report["pck_0.1_percent"] = 100 * metrics.pck(joints_px, truth_px, 0.1, np.maximum(box, 1))
     if sides is not None and truth_sides is not None:
         report["handedness_percent"] = 100 * metrics.handedness_accuracy(sides, truth_sides)
     return report
@@ -59,28 +78,25 @@ def pose_report(poses: np.ndarray, truth: np.ndarray, points_object: np.ndarray)
     rotation = metrics.rotation_errors_deg(aligned, truth)
     translation = metrics.translation_errors(aligned, truth)
     add, add_s = (f(aligned, truth, points_object) for f in (metrics.add_errors, metrics.add_s_errors))
-    turned, moved = metrics.summarize(rotation), metrics.summarize(translation)
+    turned, moved = summarize(rotation, WORST_ROTATION_DEG), summarize(translation, WORST_TRANSLATION_M)
     return {
         "frames": len(truth),
         "missed": moved.missed,
         "rotation_median_deg": turned.median,
-        "rotation_max_deg": turned.maximum,
-        "rotation_final_deg": float(rotation[-1]),
+        "rotation_max_deg": turned.maximum_found,
+        "rotation_p95_deg": turned.p95,
+        "rotation_final_deg": _final(rotation, WORST_ROTATION_DEG),
         "translation_median_mm": moved.median * 1e3,
-        "translation_max_mm": moved.maximum * 1e3,
-        "translation_final_mm": float(translation[-1]) * 1e3,
+        "translation_max_mm": moved.maximum_found * 1e3,
+        "translation_final_mm": _final(translation, WORST_TRANSLATION_M) * 1e3,
         "add_auc": metrics.area_under_curve(add),
         "add_s_auc": metrics.area_under_curve(add_s),
     }
 
 
-def align_first_pose(poses: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Poses (N, 4, 4) with the object frame changed so that the first one that is not NaN equals the truth."""
-    found = np.flatnonzero(np.isfinite(poses).all((1, 2)))
-    if not len(found):
-        return poses
-    first = found[0]
-    return poses @ (np.linalg.inv(poses[first]) @ truth[first])
+def _final(errors: np.ndarray, worst: float) -> float:
+    """The last frame's error, the worst value when it is lost."""
+    return float(errors[-1]) if np.isfinite(errors[-1]) else worst
 
 
 def markdown_table(rows: Sequence[Mapping[str, object]], digits: int = 2) -> str:

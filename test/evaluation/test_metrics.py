@@ -74,12 +74,29 @@ def test_missed_frames_count():
         assert np.isinf(errors[[2, 5]]).all() and np.isfinite(np.delete(errors, [2, 5])).all()
     summary = m.summarize(m.mpjpe(spoiled, HANDS))
     assert (summary.count, summary.missed) == (6, 2)
-    assert m.summarize(np.full(3, np.inf)).missed == 3 and np.isnan(m.summarize(np.full(3, np.inf)).mean)
+    nothing = m.summarize(np.full(3, np.inf), worst=0.2)
+    assert (nothing.count, nothing.missed, nothing.median) == (0, 3, 0.2) and nothing.mean == pytest.approx(0.2)
+    assert np.isnan(nothing.mean_found) and np.isnan(nothing.maximum_found)
     poses = POSES.copy()
     poses[0] = np.nan
     for errors in (m.add_errors(poses, POSES, BALL.vertices), m.rotation_errors_deg(poses, POSES)):
         assert np.isinf(errors[0]) and np.isfinite(errors[1:]).all()
     assert m.area_under_curve(m.add_errors(poses, POSES, BALL.vertices)) == pytest.approx(87.5)
+
+
+def test_losing_a_frame_is_never_better_than_finding_it():
+    errors = np.array([0.01, 0.02, 0.3])
+    whole = m.summarize(errors, worst=0.1)
+    for i in range(3):
+        lost = errors.copy()
+        lost[i] = np.inf
+        summary = m.summarize(lost, worst=0.1)
+        assert summary.missed == 1 and summary.frames == 3
+        assert summary.mean >= whole.mean - 0.2 * (i == 2) and summary.mean >= np.delete(errors, i).mean()
+    assert m.summarize(np.array([0.01, np.inf]), worst=0.1).mean == pytest.approx(0.055)
+    assert m.summarize(np.array([0.5, np.nan]), worst=0.1).mean == pytest.approx(0.5)
+    with pytest.raises(ValueError, match="no frames"):
+        m.summarize(np.zeros(0))
 
 
 def test_joints_without_truth_are_left_out():

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import trimesh
 
-from hoi_ros.evaluation.report import align_first_pose, hand_report, markdown_table, pose_report
+from hoi_ros.evaluation.poses import align_first_pose
+from hoi_ros.evaluation.report import hand_report, markdown_table, pose_report
 from hoi_ros.geometry import make_transform, so3_exp
 
 RANDOM = np.random.default_rng(2)
@@ -19,7 +20,8 @@ def test_hand_report_counts_the_missed():
     sides = ["left", "left", "right", None, "left"]
     report = hand_report(found, HANDS, sides=sides, truth_sides=["left"] * 5)
     assert report["hands"] == 5 and report["missed"] == 1
-    assert report["mpjpe_mm"] == pytest.approx(10) and report["pa_mpjpe_mm"] < 1e-6
+    assert report["mpjpe_mm"] == pytest.approx((4 * 10 + 100) / 5) and report["pa_mpjpe_mm"] == pytest.approx(50 / 5)
+    assert report["pck_auc_percent"] == pytest.approx(80 * 0.8)
     assert report["handedness_percent"] == pytest.approx(60)
 
 
@@ -32,6 +34,8 @@ def test_pose_report_forgives_the_object_frame_and_nothing_else():
     drifting[2] = np.nan
     report = pose_report(drifting, POSES, POINTS)
     assert report["missed"] == 1 and report["translation_final_mm"] == pytest.approx(50)
+    drifting[-1] = np.nan
+    assert pose_report(drifting, POSES, POINTS)["rotation_final_deg"] == 180
     assert report["add_auc"] == pytest.approx((3 + 0.5) / 5 * 100)
 
 
