@@ -24,7 +24,8 @@ from hoi_ros.hand_model import HandModel
 from hoi_ros.simulation.background import Room
 from hoi_ros.simulation.depth_noise import DepthNoise
 from hoi_ros.simulation.render import Actor, ArmActor, HandActor, Light, ObjectActor, Picture, Renderer
-from hoi_ros.simulation.scenes import HandState, make_scene, parse_scene
+from hoi_ros.simulation.scene import HandState
+from hoi_ros.simulation.scenes import make_scene, parse_scene
 from hoi_ros.simulation.skin import ForearmShape, HandSkin, wind_outward
 
 _LABELS = {"left": LABEL_LEFT_HAND, "right": LABEL_RIGHT_HAND}

@@ -12,6 +12,7 @@ from hoi_ros.errors import InputError
 from hoi_ros.geometry import invert_transform, pointmap_from_depth, project, rotation_angle, transform_points
 from hoi_ros.simulation import Simulator, SimulatorConfig
 from hoi_ros.simulation.grasp import SignedDistance
+from hoi_ros.simulation.raycast import TriangleScene
 
 LABEL_OF = {"left": LABEL_LEFT_HAND, "right": LABEL_RIGHT_HAND}
 
@@ -203,3 +204,15 @@ def test_options_change_the_picture():
 def test_unknown_names_are_refused_with_a_hint(scene, hint):
     with pytest.raises(InputError, match=hint):
         Simulator(scene)
+
+
+@pytest.mark.parametrize("item", ["box", "can"])
+def test_hands_that_pass_a_thing_leave_each_other_room(item):
+    sim = simulator(f"handover:{item}")
+    for time in np.linspace(0, sim.scene.period_s, 15, endpoint=False):
+        skins = []
+        for hand in sim.scene.at(time).hands:
+            pose = sim.model.pose(hand.joint_angles[None], sim.hand_shape[None], hand.side)
+            skins.append(transform_points(hand.T_view_wrist, pose.vertices[0].astype(float)))
+        first = sim.scene.at(time).hands[0].side
+        assert TriangleScene(skins[0], sim.model.faces(first)).signed_distance(skins[1]).min() > -0.005
