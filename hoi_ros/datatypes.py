@@ -23,6 +23,8 @@ SKELETON_EDGES = tuple((0 if i % 4 == 1 else i - 1, i) for i in range(1, 21))
 OPTICAL_FRAME = "camera_color_optical_frame"
 
 LABEL_BACKGROUND, LABEL_OBJECT, LABEL_LEFT_HAND, LABEL_RIGHT_HAND = 0, 1, 2, 3
+LABEL_STANDING = 4
+"""Of the first thing that only stands there; the next ones follow."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,10 @@ class HandTruth:
     """(V, 3) metres, optical frame."""
     visible_fraction: float
     """Share of the hand's pixels that nothing hides and that lie inside the image, 0 to 1."""
+    joint_angles: np.ndarray | None = None
+    """(A,) radians, in the order of the hand model's `joint_angle_names`."""
+    T_camera_wrist: np.ndarray | None = None
+    """(4, 4) frame of the hand model's wrist bone."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,8 @@ class FrameTruth:
     """(H, W) uint8, LABEL_* of the pixel's surface."""
     depth_m: np.ndarray
     """(H, W) float32 without noise, 0 where nothing is."""
+    object_visible: dict[str, float] = field(default_factory=dict)
+    """Object name to the share of its pixels that nothing hides and that lie inside the image, 0 to 1."""
 
 
 @dataclass(frozen=True)

@@ -325,25 +325,36 @@ class Renderer:
     ) -> np.ndarray:
         """The room with the soft shadow that the actors cast on the table."""
         scale = 4
-        mask = np.zeros((room.shape[0] // scale, room.shape[1] // scale), np.float32)
+        shape = (room.shape[0] // scale, room.shape[1] // scale)
         normal, offset = table[:3], table[3]
-        slope = float(normal @ light.toward_key)
-        height = 0.2
+        toward = light.toward_key / max(float(normal @ light.toward_key), 0.2)
+        dark: np.ndarray = np.zeros(shape, np.float32)
         for actor in actors:
             points = actor.shadow_points()
             above = points @ normal + offset
-            height = min(height, float(np.percentile(above, 20))) if len(above) else height
-            fall = points - (above / max(slope, 0.2))[:, None] * light.toward_key
-            fall = fall[(fall[:, 2] > 0.05) & (above > 0)]
-            x = ((fall[:, 0] / fall[:, 2] * self.intrinsics.fx + self.intrinsics.cx) / scale).astype(int)
-            y = ((fall[:, 1] / fall[:, 2] * self.intrinsics.fy + self.intrinsics.cy) / scale).astype(int)
-            inside = (x >= 0) & (x < mask.shape[1]) & (y >= 0) & (y < mask.shape[0])
-            mask[y[inside], x[inside]] = 1
-        mask = cv2.dilate(mask, np.ones((3, 3), np.uint8), iterations=1)
-        sigma = float(np.clip(2 + 40 * max(height, 0), 2, 7))
-        soft = cv2.GaussianBlur(mask, (0, 0), sigma)
-        soft = cv2.resize(soft, (room.shape[1], room.shape[0]), interpolation=cv2.INTER_LINEAR)
-        return room.astype(np.float32) * (1 - 0.42 * np.clip(1.3 * soft, 0, 1))[..., None]
+            points, above = points[above > -0.002], above[above > -0.002, None]
+            if not len(points):
+                continue
+            # The higher a thing, the softer its shadow; where it touches the table, a dark seam besides.
+            sigma = float(np.clip(2 + 40 * max(0.0, np.percentile(above, 20)), 2, 7))
+            soft = 0.42 * np.clip(1.3 * self._splat(points - above * toward, shape, scale, sigma), 0, 1)
+            touching = above[:, 0] < 0.012
+            if touching.any():
+                feet = points[touching] - above[touching] * normal
+                soft = np.maximum(soft, 0.5 * np.clip(1.5 * self._splat(feet, shape, scale, 1.2), 0, 1))
+            dark = np.maximum(dark, soft)
+        light_left = 1 - cv2.resize(dark, (room.shape[1], room.shape[0]), interpolation=cv2.INTER_LINEAR)
+        return room.astype(np.float32) * light_left[..., None]
+
+    def _splat(self, points: np.ndarray, shape: tuple[int, int], scale: int, sigma: float) -> np.ndarray:
+        """Blurred picture of points (N, 3) at 1/scale of the size, 0 to 1."""
+        mask = np.zeros(shape, np.float32)
+        points = points[points[:, 2] > 0.05]
+        x = ((points[:, 0] / points[:, 2] * self.intrinsics.fx + self.intrinsics.cx) / scale).astype(int)
+        y = ((points[:, 1] / points[:, 2] * self.intrinsics.fy + self.intrinsics.cy) / scale).astype(int)
+        inside = (x >= 0) & (x < shape[1]) & (y >= 0) & (y < shape[0])
+        mask[y[inside], x[inside]] = 1
+        return cv2.GaussianBlur(cv2.dilate(mask, np.ones((3, 3), np.uint8)), (0, 0), sigma)
 
     def _occlusion(self, depth: np.ndarray, owner: np.ndarray) -> np.ndarray:
         """Darkening (H, W) of hollows: places behind the mean depth of their neighbourhood."""

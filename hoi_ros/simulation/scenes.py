@@ -9,11 +9,12 @@ from hoi_ros.hand_model import HandModel
 from hoi_ros.simulation.objects import load_object
 from hoi_ros.simulation.scene import Scene
 from hoi_ros.simulation.scene_bare import BareScene
+from hoi_ros.simulation.scene_grasp import GraspScene
 from hoi_ros.simulation.scene_handover import HandoverScene
 from hoi_ros.simulation.scene_rotate import RotateScene
 
-SCENES = ("rotate", "handover", "bare", "empty")
-DEFAULT_OBJECTS = {"rotate": "bottle", "handover": "bottle"}
+SCENES = ("rotate", "handover", "grasp", "bare", "empty")
+DEFAULT_OBJECTS = {"rotate": "bottle", "handover": "bottle", "grasp": "bottle"}
 
 
 def parse_scene(text: str, object_name: str) -> tuple[str, str]:
@@ -28,13 +29,15 @@ def parse_scene(text: str, object_name: str) -> tuple[str, str]:
     item = item or object_name
     if scene not in DEFAULT_OBJECTS:
         if item:
-            raise InputError(f"scene '{scene}' holds no object: leave out '{item}', or choose rotate or handover")
+            raise InputError(f"scene '{scene}' holds no object: leave out '{item}', or take rotate, handover or grasp")
         return scene, ""
     return scene, item or DEFAULT_OBJECTS[scene]
 
 
-def make_scene(name: str, item: str, model: HandModel, shape: np.ndarray, seed: int) -> Scene:
-    """Build a scene by name; see `parse_scene`."""
+def make_scene(name: str, item: str, model: HandModel, shape: np.ndarray, seed: int, T_world_view: np.ndarray) -> Scene:
+    """Build a scene by name; see `parse_scene`. World: z up, table at 0; view: the resting camera's optical frame."""
+    if name == "grasp":
+        return GraspScene(load_object(item), model, shape, seed, T_world_view)
     if name == "rotate":
         return RotateScene(load_object(item), model, shape, seed)
     if name == "handover":

@@ -13,6 +13,7 @@ from hoi_ros.datatypes import (
     LABEL_LEFT_HAND,
     LABEL_OBJECT,
     LABEL_RIGHT_HAND,
+    LABEL_STANDING,
     CameraIntrinsics,
     FrameTruth,
     HandTruth,
@@ -27,6 +28,7 @@ from hoi_ros.simulation.render import Actor, ArmActor, HandActor, Light, ObjectA
 from hoi_ros.simulation.scene import HandState
 from hoi_ros.simulation.scenes import make_scene, parse_scene
 from hoi_ros.simulation.skin import ForearmShape, HandSkin, wind_outward
+from hoi_ros.simulation.standing import parse_standing, place_standing, unique_names
 
 _LABELS = {"left": LABEL_LEFT_HAND, "right": LABEL_RIGHT_HAND}
 _FOCAL_OF_WIDTH = 610 / 640
@@ -43,6 +45,7 @@ class SimulatorConfig:
     fps: float = setting(30.0, "frames per second of simulated time", low=1.0, high=240.0)
     frames: int = setting(0, "frames to give; 0 goes on without end, repeating without a jump", low=0)
     object: str = setting("", "held object: a built-in name or a mesh file; empty takes the scene's own")
+    standing: str = setting("", "things on the table beside: names or mesh files with commas, or how many to pick")
     depth_noise: bool = setting(True, "depth as a stereo camera measures it; false gives exact depth")
     motion_blur: bool = setting(False, "average several moments of the exposure (slower)")
     light_changes: bool = setting(False, "brightness and warmth of the light wander")
@@ -75,10 +78,23 @@ class Simulator:
         self.hand_shape = np.zeros(10)
         if config.hand_shape_seed >= 0:
             self.hand_shape = np.clip(np.random.default_rng(config.hand_shape_seed).standard_normal(10), -2, 2)
-        self.scene = make_scene(self.scene_name, item, self.model, self.hand_shape, config.seed)
+        self._rest_camera = _look_at(rng.uniform(0.4, 0.55))
+        self.scene = make_scene(self.scene_name, item, self.model, self.hand_shape, config.seed, self._rest_camera)
+        self._standing_items = parse_standing(config.standing, self.scene.item, config.seed)
+        self._items = [*([self.scene.item] if self.scene.item else []), *self._standing_items]
+        self.object_names = unique_names(self._items)
+        """Names of all things, what is held first."""
         self._room = Room(config.seed)
         self._renderer = Renderer(self.intrinsics)
-        self._rest_camera = _look_at(rng.uniform(0.4, 0.55))
+        self._T_world_standing = place_standing(
+            self._standing_items,
+            self.scene,
+            self.model,
+            self.hand_shape,
+            self._rest_camera,
+            self.intrinsics,
+            config.seed,
+        )
         tone = config.skin_tone if config.skin_tone >= 0 else float(rng.beta(1.3, 2.0))
         self._build_actors(tone, rng)
         self._exposure = rng.uniform(0.94, 1.06) * rng.uniform(0.97, 1.03, 3)
@@ -92,9 +108,8 @@ class Simulator:
         return max(1, round(self.scene.period_s * self.config.fps))
 
     def object_meshes(self) -> dict[str, TriangleMesh]:
-        """True meshes in the object frame, coloured, by object name; empty when nothing is held."""
-        item = self.scene.item
-        return {item.name: item.colored_mesh()} if item else {}
+        """True meshes in the object frame, coloured, by object name; what is held first."""
+        return {name: item.colored_mesh() for name, item in zip(self.object_names, self._items)}
 
     def __iter__(self) -> Iterator[RgbdFrame]:
         index = 0
@@ -129,6 +144,7 @@ class Simulator:
 
     def _build_actors(self, tone: float, rng: np.random.Generator) -> None:
         self._object = ObjectActor(self.scene.item, LABEL_OBJECT) if self.scene.item else None
+        self._standing = [ObjectActor(item, LABEL_STANDING + k) for k, item in enumerate(self._standing_items)]
         self._hands: dict[str, HandActor] = {}
         self._arms: dict[str, ArmActor] = {}
         if not self.scene.sides:
@@ -151,17 +167,26 @@ class Simulator:
         state = self.scene.at(time)
         actors: list[Actor] = []
         hands = [self._place_hand(hand, T_camera_view, actors) for hand in state.hands]
-        poses: dict[str, np.ndarray] = {}
-        if self._object is not None and self.scene.item is not None and state.T_view_object is not None:
-            poses[self.scene.item.name] = T_camera_view @ state.T_view_object
-            self._object.place(poses[self.scene.item.name])
-            actors.append(self._object)
+        poses = []
+        things: list[ObjectActor] = []
+        if self._object is not None and state.T_view_object is not None:
+            poses.append(T_camera_view @ state.T_view_object)
+            things.append(self._object)
+        poses += [invert_transform(T_world_camera) @ T_world_object for T_world_object in self._T_world_standing]
+        things += self._standing
+        for thing, pose in zip(things, poses):
+            thing.place(pose)
+        actors += things
         color, depth = self._empty_room(T_world_camera)
+        names = self.object_names if len(things) == len(self.object_names) else self.object_names[1:]
         up = T_world_camera[:3, :3].T @ np.array([0, 0, 1.0])
         table = np.append(up, T_world_camera[2, 3])
         picture = self._renderer.render(actors, color, depth, self._light(T_world_camera, up), table)
-        truths = tuple(self._hand_truth(hand, joints, actors, picture) for hand, joints in hands)
-        return picture, FrameTruth(truths, poses, T_world_camera, picture.labels, picture.depth_m)
+        truths = tuple(self._hand_truth(hand, T_camera_view, joints, actors, picture) for hand, joints in hands)
+        visible = {n: self._visible(t.outline_points(), actors.index(t), picture) for n, t in zip(names, things)}
+        return picture, FrameTruth(
+            truths, dict(zip(names, poses)), T_world_camera, picture.labels, picture.depth_m, visible
+        )
 
     def _place_hand(
         self, hand: HandState, T_camera_view: np.ndarray, actors: list[Actor]
@@ -176,14 +201,21 @@ class Simulator:
         actors += [arm, actor]
         return hand, transform_points(T_camera_wrist, pose.joints[0].astype(np.float64))
 
-    def _hand_truth(self, hand: HandState, joints: np.ndarray, actors: list[Actor], picture: Picture) -> HandTruth:
+    def _hand_truth(
+        self, hand: HandState, T_camera_view: np.ndarray, joints: np.ndarray, actors: list[Actor], picture: Picture
+    ) -> HandTruth:
         actor = self._hands[hand.side]
-        number = actors.index(actor)
-        pixels = project(actor.vertices, self.intrinsics)
+        seen = self._visible(actor.vertices, actors.index(actor), picture)
+        return HandTruth(
+            hand.side, joints, actor.vertices, seen, hand.joint_angles.copy(), T_camera_view @ hand.T_view_wrist
+        )
+
+    def _visible(self, points: np.ndarray, number: int, picture: Picture) -> float:
+        """Share of an actor, spread like `points` (N, 3), that lies inside the picture and in front, 0 to 1."""
+        pixels = project(points, self.intrinsics)
         size = (self.intrinsics.width - 0.5, self.intrinsics.height - 0.5)
-        inside = np.nanmean(((pixels > -0.5) & (pixels < size)).all(1))
-        seen = picture.seen_pixels[number] / max(1, picture.own_pixels[number])
-        return HandTruth(hand.side, joints, actor.vertices, float(seen * inside))
+        inside = ((pixels > -0.5) & (pixels < size)).all(1).mean()
+        return float(inside * picture.seen_pixels[number] / max(1, picture.own_pixels[number]))
 
     def _camera(self, time: float) -> np.ndarray:
         """(4, 4) T_world_camera."""
