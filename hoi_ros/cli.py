@@ -14,7 +14,7 @@ from hoi_ros.errors import InputError, unknown_name
 from hoi_ros.nodes.node_configs import CORE_CONFIGS, NODE_CONFIGS, core_config, node_parameter_names
 
 SOURCES_HELP = """sources:
-  sim[:SCENE[:OBJECT]]  simulator; scenes rotate, handover, bare, empty; OBJECT a name or a mesh file
+  sim[:SCENE[:OBJECT]]  simulator; scenes rotate, handover, grasp, replay, bare, empty; OBJECT a name or a mesh file
   video:FILE            a film
   webcam[:N]            /dev/videoN
   images:DIR            a folder of photos, each treated alone (camera.json in it gives the intrinsics)
@@ -25,6 +25,7 @@ SOURCES_HELP = """sources:
 """
 VIEWER_NODES = ("foxglove_node", "recorder_node")
 ESTIMATORS = ("embedded", "handos")
+NOISES = ("none", "sensor", "harsh")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -37,6 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_live(verbs, "live", "run the whole system on ROS 2 topics, seen in Foxglove or RViz")
     _add_live(verbs, "record", "the same, and record camera and results to a bag")
     _add_run(verbs)
+    _add_simulate(verbs)
     settings = verbs.add_parser("settings", help="list every setting with default, range and meaning")
     settings.add_argument("node", nargs="?", help="only this node's")
     return parser
@@ -68,6 +70,27 @@ def _add_run(verbs: Any) -> None:
     parser.add_argument("--no-object", action="store_true", help="hands only")
     parser.add_argument("--no-overlay", action="store_true", help="no overlay.mp4")
     _add_common(parser)
+
+
+def _add_simulate(verbs: Any) -> None:
+    parser = verbs.add_parser(
+        "simulate", help="write a simulated scene with exact truth",
+        description="Write color/, depth/ and cam.json (read by rgbd:DIR), masks/, meshes/, truth.npz and bag/.",
+    )  # fmt: skip
+    parser.add_argument("scene", help="rotate, handover, grasp (each with :OBJECT), replay:FILE[#N], bare or empty")
+    parser.add_argument("--out", type=Path, required=True, help="new folder to write to")
+    parser.add_argument("--frames", type=int, default=0, metavar="N", help="default: the scene once through")
+    parser.add_argument("--seed", type=int, default=0, help="same seed, same film")
+    parser.add_argument("--objects", nargs="+", default=[], metavar="OBJECT",
+                        help="names or mesh files: the first is held, the others stand on the table")  # fmt: skip
+    parser.add_argument("--camera", choices=("static", "moving"), default="static", help="default: static")
+    parser.add_argument("--noise", choices=NOISES, default="sensor",
+                        help="sensor: depth and colour noise (default); harsh: motion blur, light too")  # fmt: skip
+    parser.add_argument("--fps", type=float, default=30.0, help="frames a second (default: 30)")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="assignments",
+                        help="one setting of the simulator, e.g. skin_tone=0.8")  # fmt: skip
+    parser.add_argument("--no-bag", action="store_true", help="no MCAP recording")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
 def _add_live(verbs: Any, name: str, text: str) -> None:
@@ -193,6 +216,35 @@ def command_live(options: argparse.Namespace) -> int:
     )
 
 
+def command_simulate(options: argparse.Namespace) -> int:
+    """`hoi simulate`."""
+    import yaml
+
+    from hoi_ros.simulate import DISTURBANCES, SimulateOptions, simulate
+    from hoi_ros.simulation import SimulatorConfig
+
+    values: dict[str, Any] = {
+        "seed": options.seed, "fps": options.fps, "moving_camera": options.camera == "moving",
+        **DISTURBANCES[options.noise],
+    }  # fmt: skip
+    if options.frames < 0:
+        raise InputError(f"--frames {options.frames}: give 1 or more, or leave it out for the whole scene")
+    holds = options.scene.removeprefix("sim:").partition(":")[0] not in ("bare", "empty")
+    held = options.objects[:1] if holds else []
+    values |= {"object": "".join(held), "standing": ",".join(options.objects[len(held) :])}
+    for text in options.assignments:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise InputError(f"--set {text}: write NAME=VALUE, e.g. skin_tone=0.8")
+        values[name] = yaml.safe_load(value)
+    config = make_config(SimulatorConfig, values, where="simulate")
+    report = simulate(
+        SimulateOptions(options.scene, options.out, config, options.frames, not options.no_bag, options.quiet)
+    )
+    print(f"{report['frames']} frames of {report['scene']} in {options.out}; './hoi run rgbd:{options.out}' takes them")
+    return 0
+
+
 def command_settings(options: argparse.Namespace) -> int:
     """`hoi settings`."""
     if options.node and options.node not in CORE_CONFIGS:
@@ -209,7 +261,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
     logging.basicConfig(level=logging.WARNING, format="hoi: %(message)s")
     options = build_parser().parse_args(arguments)
-    commands = {"run": command_run, "live": command_live, "record": command_live, "settings": command_settings}
+    commands = {
+        "run": command_run,
+        "live": command_live,
+        "record": command_live,
+        "simulate": command_simulate,
+        "settings": command_settings,
+    }
     try:
         return commands[options.verb](options)
     except InputError as error:

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-FOUNDATION = {"", "errors", "datatypes", "geometry", "config", "overlay", "device", "hand_model"}
+FOUNDATION = {"", "errors", "datatypes", "geometry", "config", "overlay", "device", "hand_model", "truth_file"}
 """Floor 1; '' is the bare package."""
 ROOMS = {"sources", "hand", "tracking", "reconstruction", "simulation", "evaluation"}
 """Floor 2."""
 JOINERS = {"pipeline", "training", "nodes"}
 """Floor 3."""
-ENTRANCES = {"cli", "__main__", "doctor", "offline", "results"}
+ENTRANCES = {"cli", "__main__", "doctor", "offline", "results", "simulate"}
 """Floor 4: commands and what they are made of."""
 ROS_ROOTS = ("rclpy", "rcl_interfaces", "lifecycle_msgs", "builtin_interfaces", "tf2_ros", "ament_index_python")
 ROS_SUFFIXES = ("_msgs", "_srvs")
