@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -108,9 +109,22 @@ def start(layout: str, path: str, arguments: argparse.Namespace) -> list[subproc
     return [subprocess.Popen(c, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for c in commands]
 
 
-def listen(seconds: float, warm_up: float) -> tuple[np.ndarray, int, int]:
-    """Latencies in ms of the meshes received, pictures published, and pictures without a mesh."""
+@dataclass(frozen=True)
+class Heard:
+    """What came during the measured seconds."""
+
+    latencies_ms: np.ndarray
+    """Of the meshes received."""
+    pictures: int
+    without_mesh: int
+    poses: int
+    """Object poses."""
+
+
+def listen(seconds: float, warm_up: float) -> Heard:
+    """Wait for the first mesh, let it run in, then listen."""
     import rclpy
+    from geometry_msgs.msg import PoseStamped
     from sensor_msgs.msg import CameraInfo
     from visualization_msgs.msg import MarkerArray
 
@@ -120,6 +134,7 @@ def listen(seconds: float, warm_up: float) -> tuple[np.ndarray, int, int]:
     node = rclpy.create_node("latency_listener")
     meshes: dict[int, tuple[float, int]] = {}
     pictures: set[int] = set()
+    poses: list[int] = []
 
     def on_mesh(data: bytes) -> None:
         now = time.time_ns()
@@ -129,6 +144,7 @@ def listen(seconds: float, warm_up: float) -> tuple[np.ndarray, int, int]:
 
     node.create_subscription(MarkerArray, "hands/mesh", on_mesh, RESULT, raw=True)
     node.create_subscription(CameraInfo, "color/camera_info", lambda m: pictures.add(stamp_of(m)), IMAGE_IN)
+    node.create_subscription(PoseStamped, "object/pose", lambda m: poses.append(stamp_of(m)), RESULT)
     deadline = time.monotonic() + 60
     while not meshes and time.monotonic() < deadline:
         rclpy.spin_once(node, timeout_sec=0.2)
@@ -140,14 +156,14 @@ def listen(seconds: float, warm_up: float) -> tuple[np.ndarray, int, int]:
     last = max(meshes, default=0)
     counted = {s for s in pictures if begin_ns <= s <= last}
     latencies = np.array([ms for stamp, (ms, _) in meshes.items() if stamp >= begin_ns])
-    return latencies, len(counted), len(counted - set(meshes))
+    return Heard(latencies, len(counted), len(counted - set(meshes)), sum(stamp >= begin_ns for stamp in poses))
 
 
 def measure(source: str, layout: str, path: str, arguments: argparse.Namespace) -> str:
     """One row of the table."""
     processes = start(layout, path, arguments)
     try:
-        latencies, pictures, missing = listen(arguments.seconds, arguments.warm_up)
+        heard = listen(arguments.seconds, arguments.warm_up)
     finally:
         for process in processes:
             process.terminate()
@@ -156,10 +172,12 @@ def measure(source: str, layout: str, path: str, arguments: argparse.Namespace) 
                 process.wait(10)
             except subprocess.TimeoutExpired:
                 process.kill()
-    if not len(latencies):
-        return f"| {source} | {layout} | no mesh came | | | | |"
-    p50, p95, p99 = np.percentile(latencies, [50, 95, 99])
-    return f"| {source} | {layout} | {len(latencies)} | {p50:.1f} | {p95:.1f} | {p99:.1f} | {missing} of {pictures} |"
+    if not len(heard.latencies_ms):
+        return f"| {source} | {layout} | no mesh came | | | | | |"
+    ages = " | ".join(f"{age:.1f}" for age in np.percentile(heard.latencies_ms, [50, 95, 99]))
+    missing = f"{heard.without_mesh} of {heard.pictures}"
+    rate = f"{heard.poses / arguments.seconds:.1f}" if arguments.object else "-"
+    return f"| {source} | {layout} | {len(heard.latencies_ms)} | {ages} | {missing} | {rate} |"
 
 
 def main() -> int:
@@ -189,7 +207,8 @@ def main() -> int:
     rclpy.init()
     what = "hands, object and mesh" if arguments.object else "hands"
     print(f"{what} at {arguments.rate:g} Hz, {arguments.seconds:g} s each, {os.cpu_count()} cores\n")
-    print("| source | layout | meshes | p50 ms | p95 ms | p99 ms | without a mesh |\n|---|---|---|---|---|---|---|")
+    print("| source | layout | meshes | p50 ms | p95 ms | p99 ms | without a mesh | object poses/s |")
+    print("|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for source in arguments.source or DEFAULT_SOURCES:
             path = Path(folder) / "frames.npz"

@@ -24,8 +24,10 @@ from hoi_ros.nodes.conversions import make_header
 from hoi_ros.nodes.dds_profile import use_shared_memory_profile
 from hoi_ros.nodes.diagnostics import NodeDiagnostics, kind_of
 from hoi_ros.nodes.frame_bus import FrameBus
+from hoi_ros.nodes.heap import bound_heap
 from hoi_ros.nodes.node_configs import NodeConfig
 from hoi_ros.nodes.parameters import configs_from_node, declare_settings
+from hoi_ros.nodes.priority import lower_process, share_interpreter
 from hoi_ros.nodes.qos import RESULT
 from hoi_ros.nodes.worker import LatestSlot, Worker
 
@@ -39,6 +41,8 @@ class HoiNode(LifecycleNode):
 
     node_name = ""
     config_classes: tuple[type, ...] = ()
+    niceness = 0
+    """How far it stands back for others when processors are short."""
 
     def __init__(
         self, parameters: Mapping[str, Any] | None = None, bus: FrameBus | None = None, context: Any = None
@@ -216,7 +220,10 @@ class FrameNode(HoiNode):
 
     def work_on(self, slot: LatestSlot) -> None:
         """Take frames from this slot once active."""
-        self.worker = Worker(self.node_name, slot, self._work, self._on_crash)
+        # In a process of its own it may be interrupted anywhere; beside others it holds the interpreter they share.
+        alone = self.bus is None and self.niceness > 0
+        niceness = 0 if alone else self.niceness
+        self.worker = Worker(self.node_name, slot, self._work, self._on_crash, niceness, yielding=alone)
         self.diagnostics.count("dropped", lambda: slot.dropped)
 
     def process(self, item: Any) -> int | None:
@@ -248,6 +255,8 @@ class FrameNode(HoiNode):
                 channel.unsubscribe(worker.slot)
 
     def refresh_state(self) -> None:
+        if self.worker is not None and self.worker.feed():
+            self.diagnostics.note("processors", "others take every processor: no longer working in their pauses alone")
         if self.paused:
             self.diagnostics.state = "paused"
         elif self.diagnostics.seconds_since_frame() > WAITING_AFTER_S:
@@ -300,9 +309,16 @@ class FrameNode(HoiNode):
 def run_node(make_node: Callable[[], HoiNode], args: list[str] | None = None) -> int:
     """Run one node until Ctrl-C, SIGTERM or a shutdown.
 
+    Args:
+        make_node: its class, or a function that makes it.
+        args: command line; None is the process's.
+
     Returns:
         Exit code: 0, or 2 after one line on stderr when the input was bad.
     """
+    lower_process(getattr(make_node, "niceness", 0))
+    share_interpreter()
+    bound_heap()
     use_shared_memory_profile()
     rclpy.init(args=args)
     node = None

@@ -26,14 +26,20 @@ from hoi_ros.sources import SourceConfig, open_source
 LIVE_KINDS = ("realsense", "webcam")
 DEFAULT_RATE_HZ = 30.0
 DRIFT_NS = 100_000_000
+DELAY_FRAMES = 15
 
 
 class StampClock:
-    """Moves a source's stamps onto the ROS clock: the source's spacing, never ahead of now nor 0.1 s behind it."""
+    """Moves a source's stamps onto the ROS clock: the source's spacing, never ahead of now nor 0.1 s behind it.
+
+    A file that was held up once plays on later than before: when `DELAY_FRAMES` frames in a row are late, the least of
+    their delays is taken over, so that a stamp's age is not the sum of all hitches so far.
+    """
 
     def __init__(self) -> None:
         self._offset_ns: int | None = None
         self._last_ns = -1
+        self._delays_ns: list[int] = []
 
     def stamp(self, source_ns: int, now_ns: int) -> int:
         """Stamp on the ROS clock, always later than the one before."""
@@ -44,8 +50,17 @@ class StampClock:
         patience_ns = 10 * DRIFT_NS if self._offset_ns == 0 else DRIFT_NS
         if self._offset_ns is None or not self._offset_ns <= lag_ns <= self._offset_ns + patience_ns:
             self._offset_ns = lag_ns
+            self._delays_ns.clear()
+        if self._offset_ns:
+            self._follow_delay(lag_ns - self._offset_ns)
         self._last_ns = max(source_ns + self._offset_ns, self._last_ns + 1)
         return self._last_ns
+
+    def _follow_delay(self, delay_ns: int) -> None:
+        self._delays_ns.append(delay_ns)
+        if len(self._delays_ns) >= DELAY_FRAMES and self._offset_ns is not None:
+            self._offset_ns += min(self._delays_ns)
+            self._delays_ns.clear()
 
 
 class Pacer:

@@ -11,7 +11,9 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from hoi_ros.errors import unknown_name
 from hoi_ros.nodes.base_node import FrameNode, HoiNode
 from hoi_ros.nodes.frame_bus import FrameBus
+from hoi_ros.nodes.heap import bound_heap
 from hoi_ros.nodes.node_configs import NODE_CONFIGS
+from hoi_ros.nodes.priority import share_interpreter
 
 TOPICS_SOURCE = "topics"
 
@@ -36,6 +38,8 @@ class ComposedPipeline:
         for name in given:
             if name not in NODE_CONFIGS:
                 raise unknown_name("node", name, NODE_CONFIGS)
+        share_interpreter()
+        bound_heap()
         self.bus = FrameBus()
         self._own_executor = executor is None
         self.executor = executor or SingleThreadedExecutor(context=context)

@@ -21,6 +21,7 @@ BAD_INPUT = 2
 # The kernel ends the child when this process dies, however it dies; the setting survives exec.
 _BOUND_START = """
 import ctypes, os, signal, sys
+os.setpgid(0, 0)
 if sys.platform == "linux":
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
     if os.getppid() != int(sys.argv[1]):
@@ -90,8 +91,9 @@ class Supervisor:
 
     def _start(self, child: Child) -> None:
         command = [sys.executable, "-I", "-S", "-c", _BOUND_START, str(os.getpid()), *child.command]
-        # A session of its own: Ctrl-C in the terminal reaches this process alone, which stops the others in order.
-        child.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+        # A group of its own: Ctrl-C in the terminal reaches this process alone, which stops the others in order. Not a
+        # session of its own: Linux shares processors between sessions first, and niceness counts within one only.
+        child.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
         child._started = time.monotonic()
 
     def _ended(self, child: Child, now: float) -> None:
@@ -118,5 +120,5 @@ def _signal_group(process: subprocess.Popen | None, number: signal.Signals) -> N
     try:
         os.killpg(process.pid, number)
     except (ProcessLookupError, PermissionError):
-        # Nothing is left of it.
-        return
+        # Nothing is left of it, or it has yet to make its group.
+        process.send_signal(number)

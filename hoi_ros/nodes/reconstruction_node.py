@@ -30,6 +30,7 @@ from hoi_ros.nodes.frame_bus import MeshUpdate, ObjectFrame
 from hoi_ros.nodes.inputs import FrameInput, HandsInput, hands_from_parts
 from hoi_ros.nodes.markers import object_mesh_marker
 from hoi_ros.nodes.node_configs import ComputeConfig, InputConfig, ReconstructionNodeConfig
+from hoi_ros.nodes.priority import FUSION, MESHING
 from hoi_ros.nodes.qos import LATCHED, RESULT
 from hoi_ros.nodes.synchronizer import StampJoin
 from hoi_ros.nodes.tracker_node import object_frame_id
@@ -46,6 +47,7 @@ class ReconstructionNode(FrameNode):
     node_name = "reconstruction_node"
     config_classes = (ReconstructionConfig, ComputeConfig, InputConfig, ReconstructionNodeConfig)
     waits_for = "a tracked object"
+    niceness = FUSION
 
     def setup(self) -> None:
         super().setup()
@@ -59,8 +61,12 @@ class ReconstructionNode(FrameNode):
         self._cloud_publisher = self.make_publisher(PointCloud2, "object/cloud", LATCHED)
         self._contacts_publisher = self.make_publisher(MarkerArray, "contacts", RESULT)
         self._contacts = ContactMarkers(self.setting(ReconstructionNodeConfig).contact_m)
-        self._mesh_worker: Worker[tuple[int, int]] = Worker("mesher", LatestSlot(), self._mesh_now, self._on_crash)
-        self._contact_worker: Worker[ObjectFrame] = Worker("contacts", LatestSlot(), self._touch, self._on_crash)
+        self._mesh_worker: Worker[tuple[int, int]] = Worker(
+            "mesher", LatestSlot(), self._mesh_now, self._on_crash, MESHING
+        )
+        self._contact_worker: Worker[ObjectFrame] = Worker(
+            "contacts", LatestSlot(), self._touch, self._on_crash, MESHING
+        )
         self._own_services.append(self.create_service(Trigger, "~/save_mesh", self._on_save_mesh))
         self._inputs: list[Any] = []
         if self.bus is not None:

@@ -17,6 +17,7 @@ from hoi_ros.nodes.conversions import image_message, make_header, pose_stamped, 
 from hoi_ros.nodes.frame_bus import HandsFrame, ObjectFrame
 from hoi_ros.nodes.inputs import FrameInput, HandsInput, hands_from_parts
 from hoi_ros.nodes.node_configs import ComputeConfig, InputConfig, TrackerNodeConfig
+from hoi_ros.nodes.priority import TRACKING
 from hoi_ros.nodes.qos import RESULT
 from hoi_ros.nodes.synchronizer import HandParts, Pair, StampJoin, StampOrder
 from hoi_ros.nodes.transforms import TransformPublisher
@@ -54,6 +55,7 @@ class TrackerNode(FrameNode):
     node_name = "tracker_node"
     config_classes = (TrackerConfig, ComputeConfig, InputConfig, TrackerNodeConfig)
     waits_for = "hands and camera topics of one stamp"
+    niceness = TRACKING
 
     def setup(self) -> None:
         super().setup()

@@ -61,6 +61,16 @@ def test_stamps_move_to_the_ros_clock_and_keep_their_spacing():
     assert clock.stamp(0, now + 933 * MS) == now + 933 * MS
 
 
+def test_a_hitch_does_not_make_every_later_stamp_old():
+    clock, now = StampClock(), 1_700_000_000_000 * MS
+    clock.stamp(0, now)
+    ages = []
+    for i in range(1, 60):
+        moment = now + (i * 33 + 60 + i % 3) * MS
+        ages.append(moment - clock.stamp(i * 33 * MS, moment))
+    assert ages[0] == 61 * MS and max(ages[31:]) <= 2 * MS and min(ages) >= 0
+
+
 def test_a_live_cameras_own_stamp_stays():
     now = 1_700_000_000_000 * MS
     assert StampClock().stamp(now - 40 * MS, now) == now - 40 * MS
