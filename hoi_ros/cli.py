@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from hoi_ros.bench.command import add_bench, command_bench
 from hoi_ros.config import describe_settings, load_parameters, make_config
 from hoi_ros.device import DEVICES
 from hoi_ros.errors import InputError, unknown_name
@@ -39,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_live(verbs, "record", "the same, and record camera and results to a bag")
     _add_run(verbs)
     _add_simulate(verbs)
+    add_bench(verbs)
     settings = verbs.add_parser("settings", help="list every setting with default, range and meaning")
     settings.add_argument("node", nargs="?", help="only this node's")
     return parser
@@ -266,6 +268,7 @@ def main(arguments: list[str] | None = None) -> int:
         "live": command_live,
         "record": command_live,
         "simulate": command_simulate,
+        "bench": command_bench,
         "settings": command_settings,
     }
     try:

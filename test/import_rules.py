@@ -13,7 +13,7 @@ ROOMS = {"sources", "hand", "tracking", "reconstruction", "simulation", "evaluat
 """Floor 2."""
 JOINERS = {"pipeline", "training", "nodes"}
 """Floor 3."""
-ENTRANCES = {"cli", "__main__", "doctor", "offline", "results", "simulate"}
+ENTRANCES = {"cli", "__main__", "doctor", "offline", "results", "simulate", "bench"}
 """Floor 4: commands and what they are made of."""
 ROS_ROOTS = ("rclpy", "rcl_interfaces", "lifecycle_msgs", "builtin_interfaces", "tf2_ros", "ament_index_python")
 ROS_SUFFIXES = ("_msgs", "_srvs")

@@ -19,48 +19,61 @@ from hoi_ros.evaluation.summary import (
 
 
 def hand_report(
-    joints: np.ndarray,
-    truth: np.ndarray,
+    joints: np.ndarray | None = None,
+    truth: np.ndarray | None = None,
     *,
     joints_px: np.ndarray | None = None,
     truth_px: np.ndarray | None = None,
     sides: Sequence[str | None] | None = None,
     truth_sides: Sequence[str] | None = None,
+    absolute: bool = True,
 ) -> dict[str, float | int]:
     """Hand figures in millimetres and pixels, means over all hands; a missed hand counts as the worst value.
 
     Args:
-        joints: (N, 21, 3) metres, NaN rows for missed hands.
+        joints: (N, 21, 3) metres, NaN rows for missed hands; None where only pixels are known.
         truth: (N, 21, 3) metres.
-        joints_px: (N, 21, 2) pixels, with `truth_px` alike.
-        truth_px: (N, 21, 2) pixels.
-        sides: N of 'left', 'right' or None, with `truth_sides` alike; a missed hand counts as wrong.
-        truth_sides: N of 'left' or 'right'.
+        joints_px: (M, 21, 2) pixels, with `truth_px` alike.
+        truth_px: (M, 21, 2) pixels.
+        sides: K of 'left', 'right' or None, with `truth_sides` alike; a missed hand counts as wrong.
+        truth_sides: K of 'left' or 'right'.
+        absolute: `joints` are in the camera frame; else only figures that do not need it.
 
     Raises:
         ValueError: no hand, or shapes differ.
     """
-    absolute = summarize(metrics.mpjpe(joints, truth), WORST_JOINT_M)
-    aligned = summarize(metrics.pa_mpjpe(joints, truth), WORST_ALIGNED_JOINT_M)
-    report: dict[str, float | int] = {
-        "hands": len(truth),
-        "missed": absolute.missed,
-        "mpjpe_mm": absolute.mean * 1e3,
-        "root_relative_mm": summarize(metrics.root_relative_mpjpe(joints, truth), WORST_JOINT_M).mean * 1e3,
-        "pa_mpjpe_mm": aligned.mean * 1e3,
-        "pa_mpjpe_median_mm": aligned.median * 1e3,
-        "pa_mpjpe_reflecting_mm": summarize(metrics.pa_mpjpe_reflecting(joints, truth), WORST_ALIGNED_JOINT_M).mean
-        * 1e3,
-        "pck_auc_percent": 100 * metrics.pck_auc(joints, truth),
-    }
+    report: dict[str, float | int] = {}
     if joints_px is not None and truth_px is not None:
-        box = np.ptp(np.nan_to_num(truth_px), axis=1).max(1)
-        worst = WORST_PX_SHARE * float(np.median(box))
-        report["error_2d_px"] = summarize(metrics.mpjpe(joints_px, truth_px), worst).mean
+        pixels = metrics.mpjpe(joints_px, truth_px)
+        report = {"hands": len(pixels), "missed": int((~np.isfinite(pixels)).sum())}
+    if joints is not None and truth is not None:
+        report |= _hand_errors_mm(joints, truth, absolute)
+    if joints_px is not None and truth_px is not None:
+        box = np.nan_to_num(np.nanmax(truth_px, 1) - np.nanmin(truth_px, 1)).max(1)
+        report["error_2d_px"] = summarize(pixels, WORST_PX_SHARE * float(np.median(box))).mean
         report["pck_0.1_percent"] = 100 * metrics.pck(joints_px, truth_px, 0.1, np.maximum(box, 1))
     if sides is not None and truth_sides is not None:
         report["handedness_percent"] = 100 * metrics.handedness_accuracy(sides, truth_sides)
     return report
+
+
+def _hand_errors_mm(joints: np.ndarray, truth: np.ndarray, absolute: bool) -> dict[str, float | int]:
+    """Figures in space."""
+    aligned = summarize(metrics.pa_mpjpe(joints, truth), WORST_ALIGNED_JOINT_M)
+    reflecting = summarize(metrics.pa_mpjpe_reflecting(joints, truth), WORST_ALIGNED_JOINT_M)
+    root = summarize(metrics.root_relative_mpjpe(joints, truth), WORST_JOINT_M)
+    report: dict[str, float | int] = {"hands": len(truth), "missed": aligned.missed}
+    if absolute:
+        report["mpjpe_mm"] = summarize(metrics.mpjpe(joints, truth), WORST_JOINT_M).mean * 1e3
+        shift = np.abs(np.nanmean(joints[..., 2], 1) - np.nanmean(truth[..., 2], 1)) if len(truth) else np.zeros(0)
+        report["distance_median_mm"] = summarize(shift, WORST_JOINT_M).median * 1e3
+    return report | {
+        "root_relative_mm": root.mean * 1e3,
+        "pa_mpjpe_mm": aligned.mean * 1e3,
+        "pa_mpjpe_median_mm": aligned.median * 1e3,
+        "pa_mpjpe_reflecting_mm": reflecting.mean * 1e3,
+        "pa_auc_percent": 100 * metrics.pck_auc(metrics.procrustes_align(joints, truth), truth),
+    }
 
 
 def pose_report(poses: np.ndarray, truth: np.ndarray, points_object: np.ndarray) -> dict[str, float | int]:

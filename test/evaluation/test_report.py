@@ -21,7 +21,11 @@ def test_hand_report_counts_the_missed():
     report = hand_report(found, HANDS, sides=sides, truth_sides=["left"] * 5)
     assert report["hands"] == 5 and report["missed"] == 1
     assert report["mpjpe_mm"] == pytest.approx((4 * 10 + 100) / 5) and report["pa_mpjpe_mm"] == pytest.approx(50 / 5)
-    assert report["pck_auc_percent"] == pytest.approx(80 * 0.8)
+    assert report["pa_auc_percent"] == pytest.approx(80) and report["distance_median_mm"] == pytest.approx(0, abs=1e-9)
+    relative = hand_report(found - 0.5, HANDS, absolute=False)
+    assert "mpjpe_mm" not in relative and relative["pa_mpjpe_mm"] == pytest.approx(10)
+    flat = hand_report(joints_px=found[..., :2], truth_px=HANDS[..., :2])
+    assert flat["missed"] == 1 and flat["hands"] == 5 and "pa_mpjpe_mm" not in flat
     assert report["handedness_percent"] == pytest.approx(60)
 
 

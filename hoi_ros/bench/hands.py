@@ -1,0 +1,232 @@
+"""Hands: this project's estimator beside the `mediapipe` package, on the same pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+from tqdm import tqdm
+
+from hoi_ros.bench.options import BenchOptions
+from hoi_ros.bench.peers.environment import PeerMissing
+from hoi_ros.bench.peers.mediapipe_hands import MediaPipeHands
+from hoi_ros.bench.results import BenchResult, Curve, Figure, Row, milliseconds
+from hoi_ros.bench.sheets import ContactSheet
+from hoi_ros.datatypes import CameraIntrinsics, HandEstimate, RgbdFrame
+from hoi_ros.evaluation import metrics
+from hoi_ros.evaluation.datasets.records import HandLabel, LabelledFrame, LabelledSequence
+from hoi_ros.evaluation.matching import match_hands
+from hoi_ros.evaluation.report import hand_report
+from hoi_ros.geometry import project
+from hoi_ros.hand import HandConfig, create_hand_estimator
+
+VISIBLE = 0.2
+"""Share of a hand that must be visible for it to be one that has to be found."""
+PEER_BORDER = 0.25
+"""Border, a share of the picture, that the peer gets where hands fill it."""
+OURS, LANDMARKS = "hoi_ros", "hoi_ros, before the fit"
+
+
+@dataclass(frozen=True)
+class FoundHand:
+    """What any method says of a hand."""
+
+    side: str
+    joints_px: np.ndarray
+    joints_m: np.ndarray
+    """(21, 3), in the camera frame, or about an origin of its own."""
+    track: int = -1
+
+
+@dataclass
+class HandScore:
+    """Collects what one method says of one sequence."""
+
+    sequence: LabelledSequence
+    absolute: bool
+    """`joints_m` are in the camera frame."""
+    joints: list[np.ndarray] = field(default_factory=list)
+    truth: list[np.ndarray] = field(default_factory=list)
+    joints_px: list[np.ndarray] = field(default_factory=list)
+    truth_px: list[np.ndarray] = field(default_factory=list)
+    sides: list[str | None] = field(default_factory=list)
+    truth_sides: list[str | None] = field(default_factory=list)
+    circumstances: list[tuple[float, float, float, float]] = field(default_factory=list)
+    """Frame, hidden share, distance, speed of every judged hand."""
+    tracks: list[tuple[int, str]] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    extra: int = 0
+    ms: list[float] = field(default_factory=list)
+    _last: dict[str, tuple[int, np.ndarray]] = field(default_factory=dict)
+
+    def add(self, labelled: LabelledFrame, hands: list[FoundHand], ms: float) -> None:
+        """Judge one frame."""
+        self.ms.append(ms)
+        self.counts.append(len(hands))
+        self.tracks += [(hand.track, hand.side) for hand in hands if hand.track >= 0]
+        camera = labelled.frame.intrinsics
+        known = [h for h in labelled.hands if np.isfinite(h.pixels(camera)).all(1).sum() >= 5]
+        pairs = match_hands([hand.joints_px for hand in hands], [label.pixels(camera) for label in known])
+        if labelled.all_hands_labelled:
+            self.extra += len(hands) - sum(i is not None for i in pairs)
+        for label, i in zip(known, pairs):
+            speed = self._speed(label, labelled.frame.index)
+            if label.visible_fraction >= VISIBLE:
+                self._judge(label, None if i is None else hands[i], labelled.frame, speed)
+
+    def _judge(self, label: HandLabel, hand: FoundHand | None, frame: RgbdFrame, speed: float) -> None:
+        nothing = np.full((21, 3), np.nan)
+        true = nothing if label.joints_camera is None else np.asarray(label.joints_camera, np.float64)
+        self.joints.append(nothing if hand is None else np.asarray(hand.joints_m, np.float64))
+        self.truth.append(true)
+        self.joints_px.append(nothing[:, :2] if hand is None else hand.joints_px)
+        self.truth_px.append(label.pixels(frame.intrinsics))
+        self.sides.append(None if hand is None else hand.side)
+        self.truth_sides.append(label.side)
+        distance = float(np.nanmean(true[:, 2])) if np.isfinite(true).any() else float("nan")
+        self.circumstances.append((frame.index, 1 - label.visible_fraction, distance, speed))
+
+    def _speed(self, label: HandLabel, index: int) -> float:
+        """Of the wrist, m/s; NaN without the frame before."""
+        if label.joints_camera is None or self.sequence.independent_frames:
+            return float("nan")
+        key, wrist = str(label.side), label.joints_camera[0]
+        before = self._last.get(key)
+        self._last[key] = (index, wrist)
+        if before is None or before[0] != index - 1:
+            return float("nan")
+        return float(np.linalg.norm(wrist - before[1]) * self.sequence.fps)
+
+    def figures(self) -> dict[str, Figure]:
+        """The row of the table."""
+        out: dict[str, Figure] = {}
+        if self.joints:
+            in_space = [bool(np.isfinite(t).all(1).sum() >= 5) for t in self.truth]
+            joints, truth = np.array(self.joints), np.array(self.truth)
+            sides = [(p, t) for p, t in zip(self.sides, self.truth_sides) if t is not None]
+            out |= hand_report(
+                joints[in_space] if any(in_space) else None,
+                truth[in_space] if any(in_space) else None,
+                joints_px=np.array(self.joints_px),
+                truth_px=np.array(self.truth_px),
+                sides=[p for p, _ in sides] or None,
+                truth_sides=[t for _, t in sides] or None,
+                absolute=self.absolute,
+            )
+            out["extra"] = self.extra if self.sequence[0].all_hands_labelled else None
+            out["jitter_m_s2"] = self._jitter()
+        else:
+            out |= {"frames": len(self.counts), "with_1_hand": sum(c >= 1 for c in self.counts)}
+            out["with_2_hands"] = sum(c >= 2 for c in self.counts)
+        if self.tracks:
+            out["tracks"] = len({track for track, _ in self.tracks})
+            out["flips"] = metrics.handedness_flips(*zip(*self.tracks))
+        return out | milliseconds(self.ms)
+
+    def _jitter(self) -> float | None:
+        """Median acceleration error about the wrist over all runs of three frames in which a hand was found."""
+        if self.sequence.independent_frames:
+            return None
+        values: list[float] = []
+        for side in ("left", "right"):
+            rows = [i for i, t in enumerate(self.truth_sides) if t == side]
+            frames = np.array([self.circumstances[i][0] for i in rows])
+            for part in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(frames) != 1) + 1):
+                if len(part) >= 3:
+                    chosen = [rows[i] for i in part]
+                    p, t = (np.array([x[i] - x[i][:1] for i in chosen]) for x in (self.joints, self.truth))
+                    values += list(metrics.acceleration_errors(p, t, self.sequence.fps))
+        found = np.array(values)[np.isfinite(values)] if values else np.zeros(0)
+        return float(np.median(found)) if len(found) else None
+
+    def curve(self, method: str) -> Curve | None:
+        """Errors of every judged hand beside its circumstances."""
+        if not self.joints or not np.isfinite(np.array(self.truth)).any():
+            return None
+        joints, truth = np.array(self.joints), np.array(self.truth)
+        frame, hidden, distance, speed = np.array(self.circumstances).T
+        values = {
+            "frame": frame, "hidden share": hidden, "distance m": distance, "speed m/s": speed,
+            "PA-MPJPE mm": metrics.pa_mpjpe(joints, truth) * 1e3,
+            "root-relative mm": metrics.root_relative_mpjpe(joints, truth) * 1e3,
+        }  # fmt: skip
+        if self.absolute:
+            values["MPJPE mm"] = metrics.mpjpe(joints, truth) * 1e3
+        return Curve("hands", self.sequence.name, method, values)
+
+
+def bench_hands(options: BenchOptions, sequences: list[LabelledSequence]) -> BenchResult:
+    """Run every method on every sequence."""
+    result = BenchResult()
+    peer: MediaPipeHands | None = None
+    if options.peers:
+        try:
+            peer = MediaPipeHands(options.peers_folder, install=options.install_peers)
+        except PeerMissing as error:
+            result.skipped.append(str(error))
+    try:
+        for sequence in sequences:
+            scores = _run(options, sequence, peer)
+            for method, score in scores.items():
+                if score.counts:
+                    result.rows.append(Row("hands", sequence.name, method, score.figures()))
+                    if method != LANDMARKS:
+                        result.times.setdefault(f"hands: {method}", []).extend(score.ms)
+                    curve = score.curve(method)
+                    result.curves += [curve] if curve else []
+    finally:
+        if peer is not None:
+            peer.close()
+    return result
+
+
+def _run(options: BenchOptions, sequence: LabelledSequence, peer: MediaPipeHands | None) -> dict[str, HandScore]:
+    """All methods on one sequence, frame by frame."""
+    estimator = create_hand_estimator(HandConfig(), options.device)
+    scores = {OURS: HandScore(sequence, True), LANDMARKS: HandScore(sequence, True)}
+    if peer is not None:
+        peer.reset()
+        scores[f"{peer.name} {peer.version}"] = HandScore(sequence, False)
+    count = min(len(sequence), options.frames) if options.frames else len(sequence)
+    sheet = ContactSheet(estimator, count)
+    for number, labelled in enumerate(tqdm(sequence, total=count, desc=sequence.name, disable=options.quiet)):
+        if number >= count:
+            break
+        frame = _given(labelled.frame, options.guessed_camera)
+        start = time.perf_counter()
+        hands = estimator.estimate(frame, independent=sequence.independent_frames)
+        ms = (time.perf_counter() - start) * 1e3
+        scores[OURS].add(labelled, [_ours(h) for h in hands], ms)
+        scores[LANDMARKS].add(labelled, [_landmarks(h, frame.intrinsics) for h in hands], ms)
+        if peer is not None:
+            border = PEER_BORDER if sequence.fills_picture else 0.0
+            found, peer_ms = peer.find(frame.color, independent=sequence.independent_frames, border=border)
+            scores[f"{peer.name} {peer.version}"].add(
+                labelled, [FoundHand(h["side"], h["joints_px"], h["joints_m"]) for h in found], peer_ms
+            )
+        if options.out is not None:
+            sheet.add(number, frame, hands)
+    estimator.close()
+    if options.out is not None:
+        sheet.save(options.out / f"hands_{sequence.name.replace('/', '_').replace(':', '_')}.jpg")
+    if all(score.joints == [] for score in scores.values()):
+        del scores[LANDMARKS]
+    return scores
+
+
+def _ours(hand: HandEstimate) -> FoundHand:
+    return FoundHand(hand.handedness, hand.joints_px, hand.joints_camera, hand.track_id)
+
+
+def _landmarks(hand: HandEstimate, intrinsics: CameraIntrinsics) -> FoundHand:
+    joints = hand.joints_camera if hand.landmarks_camera is None else hand.landmarks_camera
+    return FoundHand(hand.handedness, project(joints, intrinsics), joints, hand.track_id)
+
+
+def _given(frame: RgbdFrame, guessed_camera: bool) -> RgbdFrame:
+    if not guessed_camera:
+        return frame
+    height, width = frame.color.shape[:2]
+    return dataclasses.replace(frame, intrinsics=CameraIntrinsics.from_fov(width, height))

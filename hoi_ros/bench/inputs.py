@@ -1,0 +1,176 @@
+"""Where bench frames come from: the simulator, a mesh that turns, or a folder of data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from hoi_ros.bench.options import BenchOptions
+from hoi_ros.datatypes import (
+    LABEL_LEFT_HAND,
+    LABEL_OBJECT,
+    LABEL_RIGHT_HAND,
+    CameraIntrinsics,
+    RgbdFrame,
+    TriangleMesh,
+)
+from hoi_ros.errors import InputError
+from hoi_ros.evaluation.datasets import open_dataset
+from hoi_ros.evaluation.datasets.files import read_mesh
+from hoi_ros.evaluation.datasets.records import HandLabel, LabelledFrame, LabelledSequence
+from hoi_ros.evaluation.rendering import MeshRenderer
+from hoi_ros.geometry import make_transform, so3_exp
+from hoi_ros.simulation import Simulator, SimulatorConfig
+
+HAND_SCENES = ("bare", "handover", "rotate:box", "rotate:mug")
+OBJECT_SCENES = ("rotate:box", "rotate:drill", "rotate:mug", "rotate:bottle")
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm")
+MESH_SUFFIXES = (".ply", ".obj", ".glb", ".stl")
+
+
+class SimulatedFilm(LabelledSequence):
+    """The first frames of a simulator scene."""
+
+    def __init__(self, scene: str, frames: int, seed: int = 0, width: int = 640, height: int = 480) -> None:
+        self.simulator = Simulator(scene, SimulatorConfig(seed=seed, width=width, height=height))
+        self.name, self.fps = f"sim:{scene}", self.simulator.config.fps
+        self._frames = frames
+
+    def __len__(self) -> int:
+        return self._frames
+
+    def __getitem__(self, index: int) -> LabelledFrame:
+        return labelled(self.simulator.frame(index))
+
+    def object_mesh(self) -> TriangleMesh | None:
+        return next(iter(self.simulator.object_meshes().values()), None)
+
+
+def labelled(frame: RgbdFrame) -> LabelledFrame:
+    """A simulator frame as data sets give theirs; the truth is taken out of the frame itself."""
+    truth = frame.truth
+    assert truth is not None
+    bare = RgbdFrame(frame.color, frame.intrinsics, frame.stamp_ns, frame.index, frame.depth_m, name=frame.name)
+    return LabelledFrame(
+        bare,
+        tuple(
+            HandLabel(h.handedness, h.joints_camera, None, h.vertices_camera, h.visible_fraction) for h in truth.hands
+        ),
+        all_hands_labelled=True,
+        T_camera_object=next(iter(truth.T_camera_object.values()), None),
+        object_mask=truth.labels == LABEL_OBJECT,
+        hand_mask=(truth.labels == LABEL_LEFT_HAND) | (truth.labels == LABEL_RIGHT_HAND),
+    )
+
+
+class Turntable(LabelledSequence):
+    """A mesh that turns twice about its own axis while nodding 50 degrees each way, 0.5 m away, before a wall.
+
+    Depth noise of 1.5 mm at one metre, growing with the square of the distance; no hand.
+    """
+
+    def __init__(self, name: str, mesh: TriangleMesh, frames: int, seed: int = 0) -> None:
+        self.name = f"turntable:{name}"
+        self._mesh, self._frames, self._seed = mesh, frames, seed
+        self._camera = CameraIntrinsics(640, 480, 610.0, 610.0, 319.5, 239.5)
+        self._renderer = MeshRenderer(mesh)
+
+    def __len__(self) -> int:
+        return self._frames
+
+    def __getitem__(self, index: int) -> LabelledFrame:
+        turn = 2 * np.pi * index / self._frames
+        rotation = so3_exp(np.array([0.9 * np.sin(turn), 0, 0])) @ so3_exp(np.array([0, 2 * turn, 0]))
+        pose = make_transform(rotation, np.array([0.02 * np.sin(turn), 0.01 * np.cos(turn), 0.5]))
+        picture = self._renderer.render(self._camera, pose)
+        mask = picture.depth_m > 0
+        depth = np.where(mask, picture.depth_m, 1.2)
+        random = np.random.default_rng([self._seed, index])
+        depth = np.round(depth + random.normal(size=depth.shape) * 0.0015 * depth**2, 3).astype(np.float32)
+        frame = RgbdFrame(picture.color, self._camera, round(index * 1e9 / self.fps), index, depth, name=self.name)
+        return LabelledFrame(frame, (), True, pose, mask)
+
+    def object_mesh(self) -> TriangleMesh:
+        return self._mesh
+
+
+class Film(LabelledSequence):
+    """A video file without labels: hands are counted, not judged."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = path.stem
+        self._path = path
+        capture = cv2.VideoCapture(str(path))
+        self._count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        self.fps = capture.get(cv2.CAP_PROP_FPS) or 30.0
+        if not capture.isOpened() or self._count < 1:
+            raise InputError(f"video {path} cannot be read")
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> LabelledFrame:
+        raise InputError(f"video {self._path} is read from its beginning only")
+
+    def __iter__(self) -> Iterator[LabelledFrame]:
+        capture = cv2.VideoCapture(str(self._path))
+        for index in range(self._count):
+            good, picture = capture.read()
+            if not good:
+                break
+            color = np.ascontiguousarray(picture[..., ::-1])
+            camera = CameraIntrinsics.from_fov(color.shape[1], color.shape[0])
+            yield LabelledFrame(RgbdFrame(color, camera, round(index * 1e9 / self.fps), index, name=self._path.name))
+
+
+def hand_sequences(options: BenchOptions) -> list[LabelledSequence]:
+    """What hands are measured on.
+
+    Raises:
+        InputError: the data folder holds nothing with hands.
+    """
+    if options.data is None:
+        return _simulated(options, HAND_SCENES)
+    films = sorted(p for p in options.data.glob("*") if p.suffix.lower() in VIDEO_SUFFIXES)
+    if films and not options.dataset:
+        return [Film(path) for path in films]
+    found = [s for s in open_dataset(options.data, options.dataset) if s[0].hands or s.independent_frames]
+    if not found:
+        raise InputError(f"data folder {options.data}: no hand is labelled there; use it with 'tracking'")
+    return found
+
+
+def object_sequences(options: BenchOptions) -> list[LabelledSequence]:
+    """What tracking and reconstruction are measured on.
+
+    Raises:
+        InputError: the data folder holds no film with depth and object poses.
+    """
+    if options.data is None:
+        return _simulated(options, OBJECT_SCENES)
+    meshes = sorted(p for p in options.data.glob("*") if p.suffix.lower() in MESH_SUFFIXES)
+    if meshes and not options.dataset:
+        return [Turntable(p.stem, _centred(read_mesh(p)), options.frames or 60) for p in meshes]
+    found = []
+    for sequence in open_dataset(options.data, options.dataset):
+        first = sequence[0]
+        if first.frame.depth_m is not None and not sequence.independent_frames and sequence.object_mesh() is not None:
+            found.append(sequence)
+    if not found:
+        raise InputError(
+            f"data folder {options.data}: no film there has depth, object poses and the object's mesh; "
+            "use it with 'hands'"
+        )
+    return found
+
+
+def _simulated(options: BenchOptions, usual: tuple[str, ...]) -> list[LabelledSequence]:
+    return [SimulatedFilm(scene, options.frames or 300, options.seed) for scene in options.scenes or usual]
+
+
+def _centred(mesh: TriangleMesh) -> TriangleMesh:
+    middle = (mesh.vertices.min(0) + mesh.vertices.max(0)) / 2
+    return TriangleMesh((mesh.vertices - middle).astype(np.float32), mesh.faces, mesh.colors)

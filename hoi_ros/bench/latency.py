@@ -1,0 +1,127 @@
+"""Camera stamp to mesh received in another process, of the running ROS 2 system; one and two hands, both layouts.
+
+The measuring program is `benchmarks/ros_latency.py` of the source checkout; here its processes are watched too.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+import hoi_ros
+from hoi_ros.bench.options import BenchOptions
+from hoi_ros.bench.results import BenchResult, Figure, Row
+
+PROGRAM = Path(hoi_ros.__file__).parents[1] / "benchmarks" / "ros_latency.py"
+CASES = (("one hand", "sim:rotate"), ("two hands", "sim:handover"))
+LAYOUTS = ("composed", "apart")
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def bench_latency(options: BenchOptions, seconds: float = 20.0) -> BenchResult:
+    """Run every case and layout."""
+    result = BenchResult()
+    if not PROGRAM.exists():
+        result.skipped.append(f"latency: {PROGRAM} is absent; run it from a source checkout")
+        return result
+    try:
+        import rclpy  # noqa: F401  only the check that ROS 2 is there
+    except ImportError as error:
+        result.skipped.append(f"latency: ROS 2 is not installed ({error}); './hoi doctor' tells how")
+        return result
+    for name, source in CASES:
+        for layout in LAYOUTS:
+            figures = _case(source, layout, seconds, options.device)
+            if isinstance(figures, str):
+                result.skipped.append(f"latency, {name}, {layout}: {figures}")
+            else:
+                result.rows.append(Row("latency", name, layout, figures))
+    return result
+
+
+def _case(source: str, layout: str, seconds: float, device: str) -> dict[str, Figure] | str:
+    """One row, or why there is none."""
+    command = [
+        sys.executable, str(PROGRAM), "--seconds", f"{seconds:g}", "--source", source, "--layout", layout,
+        "--device", "cpu" if device == "auto" else device,
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    watch = ProcessWatch(process.pid)
+    output, _ = process.communicate()
+    watch.stop()
+    rows = [line for line in output.splitlines() if line.startswith(f"| {source} |")]
+    if not rows:
+        return "no mesh came" if process.returncode == 0 else f"it ended with code {process.returncode}"
+    cells = [cell.strip() for cell in rows[-1].strip("|").split("|")]
+    try:
+        count, p50, p95, p99 = int(cells[2]), *map(float, cells[3:6])
+    except ValueError:
+        return cells[2]
+    missing, _, pictures = cells[6].partition(" of ")
+    return {
+        "meshes": count, "ms_p50": p50, "ms_p95": p95, "ms_p99": p99,
+        "dropped": int(missing), "pictures": int(pictures),
+        "cpu_percent_of_a_core": watch.cpu_percent(), "memory_mb": watch.memory_mb(),
+    }  # fmt: skip
+
+
+class ProcessWatch:
+    """Processor time and memory of the descendants of a process, sampled twice a second."""
+
+    def __init__(self, root: int, period_s: float = 0.5) -> None:
+        self._root, self._period_s = root, period_s
+        self._samples: list[tuple[float, float, float]] = []
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End sampling."""
+        self._over.set()
+        self._thread.join()
+
+    def cpu_percent(self) -> float:
+        """Median share of one core, percent, while the children ran."""
+        shares = [
+            100 * (after[1] - before[1]) / (after[0] - before[0])
+            for before, after in zip(self._samples, self._samples[1:])
+            if after[1] > before[1]
+        ]
+        return float(np.median(shares)) if shares else float("nan")
+
+    def memory_mb(self) -> float:
+        """Largest resident memory of the children together, MB; shared pages count once a process."""
+        return max((sample[2] for sample in self._samples), default=float("nan"))
+
+    def _run(self) -> None:
+        while not self._over.wait(self._period_s):
+            ticks, pages = 0, 0
+            for pid in descendants(self._root):
+                try:
+                    stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
+                except OSError:
+                    continue
+                ticks += int(stat[11]) + int(stat[12])
+                pages += int(stat[21])
+            self._samples.append((time.monotonic(), ticks / _TICKS, pages * os.sysconf("SC_PAGE_SIZE") / 2**20))
+
+
+def descendants(root: int) -> list[int]:
+    """Processes started by `root`, theirs included, without itself."""
+    parents: dict[int, int] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(path.parent.name)] = int(path.read_text(encoding="utf-8").rsplit(")", 1)[1].split()[1])
+        except (OSError, IndexError):
+            continue
+    found, edge = [], {root}
+    while edge:
+        edge = {pid for pid, parent in parents.items() if parent in edge}
+        found += sorted(edge)
+    return found

@@ -1,0 +1,37 @@
+"""What `hoi bench` is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hoi_ros.bench.peers.environment import DEFAULT_FOLDER
+
+TARGETS = ("hands", "tracking", "reconstruction", "latency", "growth")
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """One run."""
+
+    targets: tuple[str, ...] = ("hands", "tracking", "reconstruction")
+    data: Path | None = None
+    """Folder of real or simulated data; None takes the simulator."""
+    dataset: str = ""
+    """Layout of `data`; '' goes by the files in it."""
+    scenes: tuple[str, ...] = ()
+    """Simulator scenes instead of the usual ones."""
+    frames: int = 150
+    """Frames of each film, and photos of each set, at most; 0 takes all."""
+    seed: int = 0
+    peers: bool = True
+    peers_folder: Path = DEFAULT_FOLDER
+    install_peers: bool = False
+    device: str = "auto"
+    guessed_camera: bool = False
+    """Hands: give no intrinsics, as with an unknown camera."""
+    out: Path | None = None
+    """Folder for tables, plots, sheets and meshes."""
+    json: Path | None = None
+    quiet: bool = False
+    extra: dict[str, str] = field(default_factory=dict)

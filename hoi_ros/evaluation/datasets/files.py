@@ -1,0 +1,188 @@
+"""Reading the files of data sets; what is missing is named with the data set that expects it."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from hoi_ros.datatypes import CameraIntrinsics, TriangleMesh
+from hoi_ros.errors import InputError
+
+MESH_SUFFIXES = (".obj", ".ply", ".glb", ".stl")
+
+
+def expect(path: Path, dataset: str, what: str) -> Path:
+    """The path itself, which must exist.
+
+    Raises:
+        InputError: it does not; the message names data set, path and what should be there.
+    """
+    if not path.exists():
+        raise InputError(f"{dataset}: expected {what} at {path}, and nothing is there; give the folder that holds it")
+    return path
+
+
+def expect_any(folder: Path, pattern: str, dataset: str, what: str) -> list[Path]:
+    """Files below `folder` that match a glob pattern, sorted; at least one.
+
+    Raises:
+        InputError: none matches.
+    """
+    found = sorted(folder.glob(pattern)) if folder.is_dir() else []
+    if not found:
+        raise InputError(f"{dataset}: expected {what} at {folder / pattern}, and nothing is there")
+    return found
+
+
+def read_color(path: Path) -> np.ndarray:
+    """(H, W, 3) uint8 RGB.
+
+    Raises:
+        InputError: no readable picture.
+    """
+    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise InputError(f"picture {path} cannot be read")
+    return np.ascontiguousarray(picture[..., ::-1])
+
+
+def read_raw(path: Path) -> np.ndarray:
+    """A picture as it is stored: depth, masks.
+
+    Raises:
+        InputError: no readable picture.
+    """
+    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if picture is None:
+        raise InputError(f"picture {path} cannot be read")
+    return picture
+
+
+def read_depth(path: Path, scale_m: float = 0.001) -> np.ndarray:
+    """(H, W) float32 metres of a 16-bit picture.
+
+    Raises:
+        InputError: no readable picture of one 16-bit channel.
+    """
+    raw = read_raw(path)
+    if raw.dtype != np.uint16 or raw.ndim != 2:
+        raise InputError(f"depth {path} is {raw.dtype} {raw.shape}: expected one channel of 16 bits")
+    return raw.astype(np.float32) * np.float32(scale_m)
+
+
+def read_json(path: Path) -> Any:
+    """Parsed JSON.
+
+    Raises:
+        InputError: unreadable or no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as JSON: {error}") from error
+
+
+def read_matrix(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """Numbers of a text file in a given shape.
+
+    Raises:
+        InputError: unreadable, or another count of numbers.
+    """
+    try:
+        return np.loadtxt(path, dtype=np.float64).reshape(shape)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: expected {' x '.join(map(str, shape))} numbers ({error})") from error
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Numbers, text, lists and arrays only: a data set's pickle may not run code."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module.split(".")[0] == "numpy" and name in ("_reconstruct", "ndarray", "dtype", "scalar", "_frombuffer"):
+            return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+        if module == "_codecs" and name == "encode":
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"it wants to load {module}.{name}, which no label needs")
+
+
+def read_pickle(path: Path) -> Any:
+    """Labels pickled by Python 2 or 3, without running anything.
+
+    Raises:
+        InputError: unreadable, or it holds more than numbers and text.
+    """
+    try:
+        return _PlainUnpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
+    except (OSError, pickle.UnpicklingError, EOFError, AttributeError, ImportError) as error:
+        raise InputError(f"{path} cannot be read as labels: {error}") from error
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of an NPZ file.
+
+    Raises:
+        InputError: unreadable.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            return {name: data[name] for name in data.files}
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as NPZ: {error}") from error
+
+
+def need_fields(record: Any, names: tuple[str, ...], path: Path) -> None:
+    """Refuse a record without some field.
+
+    Raises:
+        InputError: names file and field.
+    """
+    missing = [name for name in names if name not in record]
+    if missing:
+        raise InputError(f"{path}: field '{missing[0]}' is missing; there are {', '.join(map(str, list(record)[:12]))}")
+
+
+def read_mesh(path: Path) -> TriangleMesh:
+    """A mesh file in metres, with colours at its vertices where it has any.
+
+    Raises:
+        InputError: unreadable.
+    """
+    import trimesh
+
+    try:
+        body: Any = trimesh.load(path, force="mesh")
+    except (OSError, ValueError) as error:
+        raise InputError(f"mesh {path} cannot be read: {error}") from error
+    colors = None
+    if hasattr(body.visual, "to_color"):
+        body.visual = body.visual.to_color()
+    if getattr(body.visual, "kind", None) == "vertex":
+        colors = np.asarray(body.visual.vertex_colors)[:, :3].astype(np.uint8)
+    return TriangleMesh(np.asarray(body.vertices, np.float32), np.asarray(body.faces, np.int32), colors)
+
+
+def intrinsics_of(matrix: np.ndarray, color: np.ndarray) -> CameraIntrinsics:
+    """Camera of a 3x3 K and a picture of its size."""
+    k = np.asarray(matrix, np.float64).reshape(3, 3)
+    height, width = color.shape[:2]
+    return CameraIntrinsics(width, height, float(k[0, 0]), float(k[1, 1]), float(k[0, 2]), float(k[1, 2]))
+
+
+def camera_of_json(path: Path) -> CameraIntrinsics:
+    """Camera of a `cam.json` with w, h, px, py, u0, v0 or width, height, fx, fy, cx, cy.
+
+    Raises:
+        InputError: a field is missing.
+    """
+    record = read_json(path)
+    old = ("w", "h", "px", "py", "u0", "v0")
+    names = old if "px" in record else ("width", "height", "fx", "fy", "cx", "cy")
+    need_fields(record, names, path)
+    width, height, fx, fy, cx, cy = (float(record[name]) for name in names)
+    return CameraIntrinsics(int(width), int(height), fx, fy, cx, cy)

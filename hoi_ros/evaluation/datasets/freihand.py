@@ -1,0 +1,59 @@
+"""FreiHAND (Zimmermann et al., ICCV 2019), the user's own copy: 224x224 photos of one right hand each.
+
+`SPLIT/rgb/NNNNNNNN.jpg` beside `SPLIT_K.json`, `SPLIT_xyz.json` (21 joints, metres) and `SPLIT_verts.json` (778 MANO
+vertices). The training split has four versions of each photo under one label.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from hoi_ros.datatypes import RgbdFrame
+from hoi_ros.evaluation.checks import require_metres, require_rows, require_same_length
+from hoi_ros.evaluation.datasets.files import expect, expect_any, intrinsics_of, read_color, read_json
+from hoi_ros.evaluation.datasets.records import HandLabel, LabelledFrame, LabelledSequence
+
+NAME = "FreiHAND"
+SPLITS = ("evaluation", "training")
+
+
+class FreiHand(LabelledSequence):
+    """One split."""
+
+    independent_frames, fills_picture = True, True
+
+    def __init__(self, folder: Path, split: str = "evaluation") -> None:
+        """Read the labels.
+
+        Raises:
+            InputError: a file is missing or lengths differ.
+        """
+        self.name = f"{NAME}/{split}"
+        self._images = expect_any(folder / split / "rgb", "*.jpg", NAME, "the pictures")
+        paths = {k: folder / f"{split}_{k}.json" for k in ("K", "xyz", "verts")}
+        for kind in ("K", "xyz"):
+            expect(paths[kind], NAME, f"the labels '{kind}'")
+        self._cameras = np.array(read_json(paths["K"]), np.float64)
+        self._joints = np.array(read_json(paths["xyz"]), np.float64)
+        self._vertices = np.array(read_json(paths["verts"]), np.float32) if paths["verts"].exists() else None
+        require_rows(len(self._joints), file=str(paths["xyz"]), field="xyz")
+        require_same_length({"K": len(self._cameras), "xyz": len(self._joints)}, file=str(folder))
+        require_metres(self._joints, file=str(paths["xyz"]), field="xyz")
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> LabelledFrame:
+        path = self._images[index]
+        row, color = int(path.stem) % len(self._joints), read_color(path)
+        frame = RgbdFrame(color, intrinsics_of(self._cameras[row], color), index, index, name=path.name)
+        vertices = None if self._vertices is None else self._vertices[row]
+        return LabelledFrame(frame, (HandLabel("right", self._joints[row], None, vertices),), all_hands_labelled=True)
+
+
+def open_freihand(folder: Path) -> list[LabelledSequence]:
+    """The evaluation split, or the training split where the copy has no other."""
+    split = next((s for s in SPLITS if (folder / f"{s}_xyz.json").exists()), SPLITS[0])
+    return [FreiHand(folder, split)]
