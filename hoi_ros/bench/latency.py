@@ -5,6 +5,7 @@ The measuring program is `benchmarks/ros_latency.py` of the source checkout; her
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -30,10 +31,8 @@ def bench_latency(options: BenchOptions, seconds: float = 20.0) -> BenchResult:
     if not PROGRAM.exists():
         result.skipped.append(f"latency: {PROGRAM} is absent; run it from a source checkout")
         return result
-    try:
-        import rclpy  # noqa: F401  only the check that ROS 2 is there
-    except ImportError as error:
-        result.skipped.append(f"latency: ROS 2 is not installed ({error}); './hoi doctor' tells how")
+    if importlib.util.find_spec("rclpy") is None:
+        result.skipped.append("latency: ROS 2 is not installed; './hoi doctor' tells how")
         return result
     for name, source in CASES:
         for layout in LAYOUTS:

@@ -14,10 +14,11 @@ from hoi_ros.bench.options import BenchOptions
 from hoi_ros.bench.peers.registration import RegistrationTracker, registration_peers
 from hoi_ros.bench.peers.voxel_block_grid import VoxelBlockGridFusion
 from hoi_ros.bench.results import BenchResult, Curve, Figure, Row, milliseconds
-from hoi_ros.datatypes import ObjectObservation, TriangleMesh
+from hoi_ros.datatypes import CameraIntrinsics, ObjectObservation, TriangleMesh
 from hoi_ros.evaluation import metrics
 from hoi_ros.evaluation.datasets.records import LabelledFrame, LabelledSequence
 from hoi_ros.evaluation.protocols import bundlesdf_errors, hold_errors, seen_surface
+from hoi_ros.evaluation.rendering import MeshRenderer
 from hoi_ros.evaluation.report import pose_report
 from hoi_ros.evaluation.summary import WORST_ROTATION_DEG, WORST_TRANSLATION_M, summarize
 from hoi_ros.evaluation.surfaces import SurfaceErrors, sample_surface
@@ -179,9 +180,17 @@ class _ObjectRun:
         self.result.curves.append(Curve("tracking", self.sequence.name, method, values))
 
     def _hidden(self, truth: np.ndarray) -> np.ndarray:
-        """Share of the object's pixels that something hides, by its greatest mask in the film as the scale."""
-        sizes = np.array([np.nan if m is None else float(m.sum()) for m in self.free_masks]) * truth[:, 2, 3] ** 2
-        return 1 - sizes / np.nanmax(sizes) if np.isfinite(sizes).any() else np.full(len(truth), np.nan)
+        """Share of the object's outline that something hides; NaN where no mask is known."""
+        camera = self.sequence[0].frame.intrinsics
+        small = CameraIntrinsics(
+            camera.width // 4, camera.height // 4, camera.fx / 4, camera.fy / 4, camera.cx / 4, camera.cy / 4
+        )
+        renderer, shares = MeshRenderer(self.mesh), np.full(len(truth), np.nan)
+        for i, mask in enumerate(self.free_masks):
+            if mask is not None:
+                whole = 16 * float((renderer.render(small, truth[i]).depth_m > 0).sum())
+                shares[i] = np.clip(1 - mask.sum() / max(whole, 1.0), 0, 1)
+        return shares
 
     def _judge_meshes(self, truth: np.ndarray) -> None:
         masks = [m for m in self.free_masks if m is not None]

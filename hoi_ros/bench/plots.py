@@ -67,6 +67,7 @@ def _over_time(target: str, curves: Sequence[Curve], out: Path) -> Path:
             axis.plot(curve.values["frame"][order], np.where(np.isfinite(values), values, np.nan), ".-", ms=2, lw=0.8,
                       label=curve.method)  # fmt: skip
         axis.set(title=sequence, xlabel="frame", ylabel=name, yscale="log")
+        axis.set_ylim(bottom=max(axis.get_ylim()[0], 0.05))  # the frame that was aligned has no error at all
     axes[0].legend(fontsize=6)
     return _save(figure, out / f"{target}_over_time.png")
 
