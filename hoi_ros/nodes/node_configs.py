@@ -71,7 +71,7 @@ CORE_CONFIGS = {
     "camera_node": ("hoi_ros.sources", "SourceConfig"),
     "hand_node": ("hoi_ros.hand", "HandConfig"),
     "tracker_node": ("hoi_ros.tracking", "TrackerConfig"),
-    "reconstruction_node": ("hoi_ros.reconstruction.reconstructor", "ReconstructionConfig"),
+    "reconstruction_node": ("hoi_ros.reconstruction.config", "ReconstructionConfig"),
 }
 NODE_CONFIGS: dict[str, tuple[type, ...]] = {
     "camera_node": (NodeConfig, CameraNodeConfig),
