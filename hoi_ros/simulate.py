@@ -81,7 +81,7 @@ def simulate(options: SimulateOptions) -> dict[str, Any]:
 class _Film:
     def __init__(self, options: SimulateOptions, simulator: Simulator, folder: Path) -> None:
         self.options, self.simulator, self.folder = options, simulator, folder
-        self.count = options.frames or simulator.config.frames or simulator.loop_frames
+        self.count = options.frames or simulator.config.frames or simulator.once_frames
         names = simulator.object_names
         self.held = [simulator.scene.item is not None and k == 0 for k in range(len(names))]
         standing = iter(range(LABEL_STANDING, LABEL_STANDING + len(names)))

@@ -2,6 +2,7 @@
 
 from hoi_ros.simulation.objects import object_names
 from hoi_ros.simulation.scenes import SCENES
-from hoi_ros.simulation.simulator import Simulator, SimulatorConfig
+from hoi_ros.simulation.simulator import Simulator
+from hoi_ros.simulation.simulator_config import SimulatorConfig
 
 __all__ = ["SCENES", "Simulator", "SimulatorConfig", "object_names"]

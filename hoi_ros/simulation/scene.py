@@ -41,6 +41,10 @@ class Scene:
     period_s: float = 12.0
     item: SimObject | None = None
     sides: tuple[str, ...] = ()
+    once_s: float | None = None
+    """Seconds after which all was shown; None: a whole period."""
+    shape: np.ndarray | None = None
+    """(10,) the hands' shape, where the scene decides it."""
 
     def at(self, time_s: float) -> SceneState:
         """The state at a time; the same at `time_s + period_s`."""

@@ -11,9 +11,11 @@ from hoi_ros.simulation.scene import Scene
 from hoi_ros.simulation.scene_bare import BareScene
 from hoi_ros.simulation.scene_grasp import GraspScene
 from hoi_ros.simulation.scene_handover import HandoverScene
+from hoi_ros.simulation.scene_replay import ReplayScene
 from hoi_ros.simulation.scene_rotate import RotateScene
+from hoi_ros.simulation.simulator_config import SimulatorConfig
 
-SCENES = ("rotate", "handover", "grasp", "bare", "empty")
+SCENES = ("rotate", "handover", "grasp", "replay", "bare", "empty")
 DEFAULT_OBJECTS = {"rotate": "bottle", "handover": "bottle", "grasp": "bottle"}
 
 
@@ -26,6 +28,10 @@ def parse_scene(text: str, object_name: str) -> tuple[str, str]:
     scene, _, item = text.partition(":")
     if scene not in SCENES:
         raise unknown_name("scene", scene, SCENES)
+    if scene == "replay":
+        if not item:
+            raise InputError("scene 'replay' lacks its grasps: write replay:FILE.npz or replay:FILE.npz#NUMBER")
+        return scene, item
     item = item or object_name
     if scene not in DEFAULT_OBJECTS:
         if item:
@@ -34,8 +40,22 @@ def parse_scene(text: str, object_name: str) -> tuple[str, str]:
     return scene, item or DEFAULT_OBJECTS[scene]
 
 
-def make_scene(name: str, item: str, model: HandModel, shape: np.ndarray, seed: int, T_world_view: np.ndarray) -> Scene:
-    """Build a scene by name; see `parse_scene`. World: z up, table at 0; view: the resting camera's optical frame."""
+def make_scene(
+    name: str, item: str, model: HandModel, shape: np.ndarray, config: SimulatorConfig, T_world_view: np.ndarray
+) -> Scene:
+    """Build a scene by name.
+
+    Args:
+        name: one of SCENES.
+        item: as `parse_scene` gave it.
+        model: hand model.
+        shape: (10,) of both hands; a replayed hand brings its own.
+        config: seed and choices.
+        T_world_view: (4, 4) of the resting camera; the world's z is up, its table at 0.
+    """
+    seed = config.seed
+    if name == "replay":
+        return ReplayScene(item, config.object, config.replay_side, model, seed, T_world_view)
     if name == "grasp":
         return GraspScene(load_object(item), model, shape, seed, T_world_view)
     if name == "rotate":

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from hoi_ros.config import setting
 from hoi_ros.datatypes import (
     LABEL_LEFT_HAND,
     LABEL_OBJECT,
@@ -27,32 +25,13 @@ from hoi_ros.simulation.depth_noise import DepthNoise
 from hoi_ros.simulation.render import Actor, ArmActor, HandActor, Light, ObjectActor, Picture, Renderer
 from hoi_ros.simulation.scene import HandState
 from hoi_ros.simulation.scenes import make_scene, parse_scene
+from hoi_ros.simulation.simulator_config import SimulatorConfig
 from hoi_ros.simulation.skin import ForearmShape, HandSkin, wind_outward
 from hoi_ros.simulation.standing import parse_standing, place_standing, unique_names
 
 _LABELS = {"left": LABEL_LEFT_HAND, "right": LABEL_RIGHT_HAND}
 _FOCAL_OF_WIDTH = 610 / 640
 _SHUTTER = 0.5
-
-
-@dataclass(frozen=True)
-class SimulatorConfig:
-    """Simulated camera, hands and things."""
-
-    seed: int = setting(0, "same seed, same pictures", low=0)
-    width: int = setting(640, "image width in pixels", low=64, high=4096)
-    height: int = setting(480, "image height in pixels", low=48, high=4096)
-    fps: float = setting(30.0, "frames per second of simulated time", low=1.0, high=240.0)
-    frames: int = setting(0, "frames to give; 0 goes on without end, repeating without a jump", low=0)
-    object: str = setting("", "held object: a built-in name or a mesh file; empty takes the scene's own")
-    standing: str = setting("", "things on the table beside: names or mesh files with commas, or how many to pick")
-    depth_noise: bool = setting(True, "depth as a stereo camera measures it; false gives exact depth")
-    motion_blur: bool = setting(False, "average several moments of the exposure (slower)")
-    light_changes: bool = setting(False, "brightness and warmth of the light wander")
-    moving_camera: bool = setting(False, "the camera drifts about the scene")
-    skin_tone: float = setting(-1.0, "0 light to 1 dark; below 0 draws it from the seed", low=-1.0, high=1.0)
-    hand_shape_seed: int = setting(-1, "draws the hand's proportions; below 0 is the mean adult", low=-1)
-    sensor_noise: float = setting(2.0, "standard deviation of colour noise, grey levels", low=0.0, high=50.0)
 
 
 class Simulator:
@@ -79,7 +58,9 @@ class Simulator:
         if config.hand_shape_seed >= 0:
             self.hand_shape = np.clip(np.random.default_rng(config.hand_shape_seed).standard_normal(10), -2, 2)
         self._rest_camera = _look_at(rng.uniform(0.4, 0.55))
-        self.scene = make_scene(self.scene_name, item, self.model, self.hand_shape, config.seed, self._rest_camera)
+        self.scene = make_scene(self.scene_name, item, self.model, self.hand_shape, config, self._rest_camera)
+        if self.scene.shape is not None:
+            self.hand_shape = self.scene.shape
         self._standing_items = parse_standing(config.standing, self.scene.item, config.seed)
         self._items = [*([self.scene.item] if self.scene.item else []), *self._standing_items]
         self.object_names = unique_names(self._items)
@@ -106,6 +87,11 @@ class Simulator:
     def loop_frames(self) -> int:
         """Frames after which everything but sensor noise repeats."""
         return max(1, round(self.scene.period_s * self.config.fps))
+
+    @property
+    def once_frames(self) -> int:
+        """Frames that show everything once: a loop, or the part of it before a replay runs back."""
+        return max(1, round((self.scene.once_s or self.scene.period_s) * self.config.fps))
 
     def object_meshes(self) -> dict[str, TriangleMesh]:
         """True meshes in the object frame, coloured, by object name; what is held first."""

@@ -12,7 +12,7 @@ from hoi_ros.simulation.raycast import TriangleScene
 from hoi_ros.simulation.surface import sample_texture
 
 PIXELS_PER_M = 2600.0
-ARM_RINGS = 14
+ARM_RINGS = 16
 ARM_SIDES = 40
 _TONES = np.array([[236, 196, 172], [214, 164, 134], [176, 122, 90], [122, 80, 58], [84, 56, 44]], np.float32)
 
@@ -237,7 +237,7 @@ class ForearmShape:
         self._outline = self._circle * radius[:, None]
         self.faces = arm_faces()
         rng = np.random.default_rng([seed, 502])
-        steps = np.concatenate([[0, 0.008, 0.02, 0.035, 0.05], np.linspace(0.065, 0.42, ARM_RINGS - 5)])
+        steps = np.concatenate([[0, 0.008, 0.02, 0.035, 0.05], np.linspace(0.065, 0.42, ARM_RINGS - 7), [0.56, 0.7]])
         self._steps, self._sleeve_from = steps, sleeve_from_m
         wrinkle = 1 + 0.035 * rng.standard_normal((ARM_RINGS, ARM_SIDES))
         self._wrinkle = cv2.GaussianBlur(np.tile(wrinkle, (1, 3)), (0, 0), 1.2)[:, ARM_SIDES : 2 * ARM_SIDES]
