@@ -41,6 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_run(verbs)
     _add_simulate(verbs)
     add_bench(verbs)
+    _add_train(verbs)
     settings = verbs.add_parser("settings", help="list every setting with default, range and meaning")
     settings.add_argument("node", nargs="?", help="only this node's")
     return parser
@@ -110,6 +111,23 @@ def _add_live(verbs: Any, name: str, text: str) -> None:
     parser.add_argument("--record" if name == "live" else "--to", dest="record", type=Path, metavar="BAG",
                         required=name == "record", help="record camera and results to this new bag folder")  # fmt: skip
     _add_common(parser)
+
+
+def _add_train(verbs: Any) -> None:
+    parser = verbs.add_parser("train", help="train a network", description="Train a network; a run resumes by itself.")
+    networks = parser.add_subparsers(dest="network", metavar="NETWORK", required=True)
+    pointmap = networks.add_parser(
+        "pointmap", help="pairwise pointmaps of held objects, on the simulator",
+        description="Write checkpoint.pt, pointmap_network.pt, curve.jsonl and pictures; the same folder resumes.",
+    )  # fmt: skip
+    pointmap.add_argument("--out", type=Path, required=True, help="folder of the run")
+    pointmap.add_argument("--config", type=Path, help="YAML with the parts network, pairs, loss, train")
+    pointmap.add_argument("--set", action="append", default=[], metavar="PART.NAME=VALUE", dest="assignments",
+                          help="one setting, e.g. train.batch=16")  # fmt: skip
+    pointmap.add_argument("--steps", type=int, help="stop after so many steps in all; a later call goes on")
+    pointmap.add_argument("--device", choices=DEVICES, default="auto", help="processor (default: auto)")
+    pointmap.add_argument("--quiet", action="store_true", help="no progress bar")
+    pointmap.set_defaults(train=train_pointmap_command)
 
 
 def gather_parameters(files: list[Path], assignments: list[str]) -> dict[str, dict[str, Any]]:
@@ -247,6 +265,24 @@ def command_simulate(options: argparse.Namespace) -> int:
     return 0
 
 
+def command_train(options: argparse.Namespace) -> int:
+    """`hoi train`."""
+    return options.train(options)
+
+
+def train_pointmap_command(options: argparse.Namespace) -> int:
+    """`hoi train pointmap`."""
+    from hoi_ros.device import resolve_device
+    from hoi_ros.training.pointmap_trainer import read_settings, train_pointmap
+
+    settings = read_settings(options.config, options.assignments)
+    trainer = train_pointmap(
+        options.out, settings, steps=options.steps, device=resolve_device(options.device), quiet=options.quiet
+    )
+    print(f"{trainer.step} steps taken; weights, curve and pictures in {options.out}")
+    return 0
+
+
 def command_settings(options: argparse.Namespace) -> int:
     """`hoi settings`."""
     if options.node and options.node not in CORE_CONFIGS:
@@ -269,6 +305,7 @@ def main(arguments: list[str] | None = None) -> int:
         "record": command_live,
         "simulate": command_simulate,
         "bench": command_bench,
+        "train": command_train,
         "settings": command_settings,
     }
     try:
