@@ -14,9 +14,12 @@ class ReconstructionConfig:
     voxel_size_m: float = setting(0.003, "edge of a voxel", low=0.0005, high=0.05)
     truncation_voxels: float = setting(3.0, "distance at which the signed distance is cut, in voxels", low=2.0, high=20)
     max_weight: float = setting(24.0, "weight cap; lower forgets wrong geometry sooner", low=1.0)
-    min_weight: float = setting(0.5, "weight from which a voxel is part of the mesh", low=0.0)
+    min_weight: float = setting(0.15, "weight from which a voxel is part of the mesh", low=0.0)
     free_weight: float = setting(0.6, "weight of free space seen through a voxel; 0 carves nothing", low=0.0, high=10.0)
     free_margin_m: float = setting(0.008, "free space ends this far before what is seen", low=0.0, high=0.2)
+    free_frames: int = setting(
+        4, "frames that must see through a place before no surface is believed there; 0: off", low=0
+    )
     extent_m: float = setting(0.6, "edge of the cube around the first sight that is fused", low=0.05, high=5.0)
     max_blocks: int = setting(8000, "blocks of 8x8x8 voxels, 12 kB each; the object stops growing there", low=8)
     edge_px: float = setting(4.0, "pixels nearer than this to a mask or depth edge weigh less", low=1.0)
@@ -32,6 +35,7 @@ class ReconstructionConfig:
     min_component_fraction: float = setting(
         0.1, "parts smaller than this share of the largest are floaters; 1 keeps one part", low=0.0, high=1.0
     )
+    watertight: bool = setting(False, "close the mesh where nothing was seen, by a smooth guess")
     mesh_format: str = setting(
         "ply", "format that the save service and the end of a run write", choices=("ply", "obj", "glb", "stl")
     )

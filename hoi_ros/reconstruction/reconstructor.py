@@ -10,10 +10,14 @@ import torch
 from hoi_ros.datatypes import CameraIntrinsics, ObjectObservation, RgbdFrame, TriangleMesh
 from hoi_ros.errors import InputError
 from hoi_ros.geometry import invert_transform, project, transform_points
+from hoi_ros.reconstruction.completion import watertight_mesh
 from hoi_ros.reconstruction.config import ReconstructionConfig
 from hoi_ros.reconstruction.evidence import EvidenceModel, PixelEvidence, gather_evidence
 from hoi_ros.reconstruction.extraction import mesh_from_field
+from hoi_ros.reconstruction.free_space import FreeSpace
 from hoi_ros.reconstruction.volume import SparseVolume
+
+_FRAMES_PER_LOOK = 3
 
 
 class ObjectReconstructor:
@@ -87,6 +91,7 @@ class ObjectReconstructor:
             if len(evidence.surface_points_camera) * 9 < self.config.min_mask_px:
                 return False
             self._fuse(evidence, pose)
+            self._see_through(frame, pose)
         return True
 
     def changed_enough(self) -> bool:
@@ -95,29 +100,35 @@ class ObjectReconstructor:
             enough = self._frames - self._frames_at_mesh >= self.config.keyframes_between_meshes
             return enough and self._changed > max(self.config.min_change * self._surface_voxels, 20)
 
-    def extract_mesh(self) -> TriangleMesh | None:
+    def extract_mesh(self, watertight: bool | None = None) -> TriangleMesh | None:
         """Mesh what was fused, in the object frame, metres; None while there is no surface.
 
         May run in a thread of its own: only the copy of the volume holds up `integrate`.
+
+        Args:
+            watertight: close the surface where nothing was seen; None takes the setting.
         """
+        c = self.config
         with self._lock:
             field = self._volume.snapshot() if self._volume else None
+            if field is not None and self._free_space is not None:
+                seen_through = self._free_space.counts(field.origin, field.tsdf.shape, field.voxel_size_m)
+                field = field.emptied(seen_through >= c.free_frames)
             self._frames_at_mesh, self._changed = self._frames, 0
         if field is None:
             return None
-        near = (np.abs(field.tsdf) < 0.5) & (field.weight >= self.config.min_weight)
-        mesh = mesh_from_field(
-            field,
-            min_weight=self.config.min_weight,
-            min_component_fraction=self.config.min_component_fraction,
-        )
+        near = (np.abs(field.tsdf) < 0.5) & (field.weight >= c.min_weight)
+        mesh = mesh_from_field(field, min_weight=c.min_weight, min_component_fraction=c.min_component_fraction)
         with self._lock:
             self._surface_voxels = int(near.sum())
+        if mesh is not None and (c.watertight if watertight is None else watertight):
+            mesh = watertight_mesh(field, mesh, min_weight=c.min_weight)
         return mesh
 
     def _forget(self, object_id: int | None) -> None:
         self._object_id = object_id
         self._volume: SparseVolume | None = None
+        self._free_space: FreeSpace | None = None
         self._frames, self._frames_at_mesh = 0, 0
         self._changed, self._surface_voxels = 0, 0
 
@@ -162,9 +173,23 @@ class ObjectReconstructor:
                 np.median(points, 0), voxel_size_m=c.voxel_size_m, truncation_m=c.truncation_voxels * c.voxel_size_m,
                 extent_m=c.extent_m, max_blocks=c.max_blocks, max_weight=c.max_weight, device=self.device,
             )  # fmt: skip
+            if c.free_frames:
+                center = np.median(points, 0)
+                self._free_space = FreeSpace(center, extent_m=c.extent_m, cell_m=2 * c.voxel_size_m)
         self._volume.allocate(points[:: max(1, len(points) // 4000)])
         self._changed += self._volume.integrate(evidence, pose, min_weight=c.min_weight)
         self._frames += 1
+
+    def _see_through(self, frame: RgbdFrame, pose: np.ndarray) -> None:
+        """Now and then, note what a frame sees through."""
+        if self._free_space is None or self._frames % _FRAMES_PER_LOOK or frame.depth_m is None:
+            return
+        assert self._volume is not None
+        low, high = self._volume.bounds()
+        around = self._volume.block_size_m
+        self._free_space.observe(
+            frame.depth_m, frame.intrinsics, pose, (low - around, high + around), self.config.free_margin_m
+        )
 
 
 def _torch_device(name: str) -> torch.device:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -29,6 +29,17 @@ class DenseField:
     origin: np.ndarray
     """(3,) metres, object frame, of voxel (0, 0, 0)."""
     voxel_size_m: float
+    empty: np.ndarray
+    """(X, Y, Z) bool, places known to hold nothing."""
+
+    def emptied(self, empty: np.ndarray) -> DenseField:
+        """The field without the surfaces in places (X, Y, Z) bool that are known to be empty."""
+        return replace(
+            self,
+            tsdf=np.where(empty, np.float32(1), self.tsdf),
+            weight=np.where(empty, np.maximum(self.weight, 1), self.weight),
+            empty=self.empty | empty,
+        )
 
 
 class SparseVolume:
@@ -129,7 +140,8 @@ class SparseVolume:
             box[at[0], :, at[1], :, at[2], :] = values.reshape(-1, BLOCK, BLOCK, BLOCK, *tail)
             fields.append(box.reshape(*(size * BLOCK), *tail))
         origin = self.origin + low * self.block_size_m
-        return DenseField(fields[0], fields[1], fields[2], origin, self.voxel_size_m)
+        nothing = np.zeros(fields[0].shape, bool)
+        return DenseField(fields[0], fields[1], fields[2], origin, self.voxel_size_m, nothing)
 
     def _reserve(self, capacity: int) -> None:
         """Grow the voxel pool; what is in it stays."""
