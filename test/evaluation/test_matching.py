@@ -1,0 +1,28 @@
+"""Which found hand is which labelled one."""
+
+import numpy as np
+
+from hoi_ros.evaluation.matching import match_hands
+
+HAND = np.stack([np.linspace(0, 40, 21), np.tile([0.0, 50.0, 25.0], 7)], 1)
+
+
+def test_each_label_gets_its_nearest_hand():
+    labels = [HAND, HAND + (100, 0), HAND + (0, 200)]
+    assert match_hands([labels[1] + 2, labels[0] - 1], labels) == [1, 0, None]
+    assert match_hands([], labels) == [None] * 3 and match_hands(labels, []) == []
+
+
+def test_a_far_hand_is_no_match_and_takes_no_place():
+    assert match_hands([HAND + (30, 0)], [HAND]) == [None]
+    assert match_hands([HAND + (20, 0)], [HAND]) == [0]
+    labels = [HAND, HAND + (40, 0)]
+    assert match_hands([HAND + (38, 0), HAND + (300, 0)], labels) == [None, 0]
+
+
+def test_unknown_joints_do_not_count():
+    label = HAND.copy()
+    label[5:] = np.nan
+    found = HAND.copy()
+    found[5:] += 500
+    assert match_hands([found], [label]) == [0]
