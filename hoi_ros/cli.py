@@ -128,6 +128,31 @@ def _add_train(verbs: Any) -> None:
     pointmap.add_argument("--device", choices=DEVICES, default="auto", help="processor (default: auto)")
     pointmap.add_argument("--quiet", action="store_true", help="no progress bar")
     pointmap.set_defaults(train=train_pointmap_command)
+    _add_train_handos(networks)
+
+
+def _add_train_handos(networks: Any) -> None:
+    crops = networks.add_parser(
+        "crops", help="make the training data of handos: synthetic hands, seen by the frozen landmark network",
+        description="Write shard_*.npz; shards that exist are kept, so a killed call goes on.",
+    )  # fmt: skip
+    crops.add_argument("--out", type=Path, required=True, help="folder of the shards")
+    crops.add_argument("--shards", type=int, default=40, metavar="N", help="shards of 512 crops (default: 40)")
+    crops.add_argument("--seed", type=int, default=0)
+    crops.add_argument("--processes", type=int, default=2, metavar="P", help="worker processes (default: 2)")
+    crops.add_argument("--backgrounds", type=Path, help="folder of photos to put behind the hands")
+    crops.add_argument("--quiet", action="store_true", help="no progress bar")
+    crops.set_defaults(train=train_crops_command)
+    handos = networks.add_parser(
+        "handos", help="the HandOS decoder, on shards of 'hoi train crops'",
+        description="Write checkpoint.pt, handos.npz, losses.csv, curves.png and pictures; the same folder resumes.",
+    )  # fmt: skip
+    handos.add_argument("--config", type=Path, help="YAML with the parts training, network, loss")
+    handos.add_argument("--data", type=Path, required=True, help="folder of shards; DATA/held_out is for scores")
+    handos.add_argument("--out", type=Path, required=True, help="folder of the run")
+    handos.add_argument("--device", choices=DEVICES, default="auto", help="processor (default: auto)")
+    handos.add_argument("--quiet", action="store_true", help="no progress bar")
+    handos.set_defaults(train=train_handos_command)
 
 
 def gather_parameters(files: list[Path], assignments: list[str]) -> dict[str, dict[str, Any]]:
@@ -280,6 +305,43 @@ def train_pointmap_command(options: argparse.Namespace) -> int:
         options.out, settings, steps=options.steps, device=resolve_device(options.device), quiet=options.quiet
     )
     print(f"{trainer.step} steps taken; weights, curve and pictures in {options.out}")
+    return 0
+
+
+def train_crops_command(options: argparse.Namespace) -> int:
+    """`hoi train crops`."""
+    from tqdm import tqdm
+
+    from hoi_ros.training.feature_cache import SHARD_CROPS, make_shards
+
+    if options.shards < 1 or options.processes < 1:
+        raise InputError("--shards and --processes: give at least 1")
+    made = make_shards(
+        options.out, options.shards, seed=options.seed, processes=options.processes, backgrounds=options.backgrounds
+    )
+    for _ in tqdm(made, total=options.shards, unit="shard", disable=options.quiet):
+        pass
+    print(f"{options.shards} shards of {SHARD_CROPS} crops in {options.out}")
+    return 0
+
+
+def train_handos_command(options: argparse.Namespace) -> int:
+    """`hoi train handos`."""
+    from tqdm import tqdm
+
+    from hoi_ros.device import resolve_device
+    from hoi_ros.training.train_handos import HandOsTrainer, read_plan
+
+    plan = read_plan(options.config)
+    trainer = HandOsTrainer(plan, options.data, options.out, resolve_device(options.device))
+    with tqdm(total=plan.training.steps, initial=trainer.step, unit="step", disable=options.quiet) as bar:
+
+        def show(step: int, loss: float) -> None:
+            bar.update(step - bar.n)
+            bar.set_postfix(loss=f"{loss:.3f}")
+
+        trainer.train(show)
+    print(f"{trainer.step} steps; weights, curves and pictures in {options.out}")
     return 0
 
 

@@ -3,7 +3,7 @@
 Source: "HandOS: 3D Hand Reconstruction in One Stage", CVPR 2025; section and figure numbers below are its own. What is
 chosen freely here, or goes beyond it, is listed in docs/handos.md.
 
-Shapes: B images, K instances an image, T tokens an instance, 21 joints, V vertices, C of them with queries of their own,
+Shapes: B images, K instances an image, T tokens each, 21 joints, V vertices, C of them with queries of their own,
 d channels. Places in the image are fractions of its width and height; boxes are centre x, y and size w, h. A camera is
 (fx / W, fy / H, cx / W, cy / H). Metres, optical axes (x right, y down, z away).
 """
@@ -48,6 +48,9 @@ class HandOsConfig:
     shallow_channels: tuple = setting((96, 192, 384, 768), "channels of the backbone's maps for side tuning")
     query_channels: tuple = setting((256, 256), "channels of the detector's first and last queries")
     from_landmarks: bool = setting(False, "start from the detector's own landmarks, and answer by how they change")
+    dropout: float = setting(
+        0.0, "share of instance features and of map channels left out in training", low=0, high=0.9
+    )
     contact_head: bool = setting(False, "also tell for every vertex whether it touches something")
     mask_channels: int = setting(0, "also tell hand, object and background on the finest map, through so many channels")
 
@@ -137,6 +140,19 @@ def is_right_hand(vertices: Tensor, right_faces: Tensor) -> Tensor:
     middle = vertices.mean(-2, keepdim=True)
     a, b, c = (vertices[..., right_faces[:, k], :] - middle for k in range(3))
     return (a * torch.linalg.cross(b, c)).sum((-1, -2)) > 0
+
+
+def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+    """Attention of (N, h, T, c) under a mask (T, T), True sees.
+
+    The fused kernel's backward pass on the CPU takes twice as long as plain products.
+    """
+    if queries.is_cuda or not torch.is_grad_enabled():
+        return F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
+    logits = (queries / math.sqrt(queries.shape[-1])) @ keys.transpose(-1, -2)
+    if mask is not None:
+        logits = logits + torch.zeros_like(mask, dtype=logits.dtype).masked_fill(~mask, float("-inf"))
+    return logits.softmax(-1).to(values.dtype) @ values
 
 
 class FeedForward(nn.Sequential):
@@ -244,7 +260,7 @@ class DecodingLayer(nn.Module):
         shape = (batch * instances, count, self.heads, width // self.heads)
         queries, keys = self.queries_keys(tokens + places).chunk(2, -1)
         queries, keys, values = (x.reshape(shape).transpose(1, 2) for x in (queries, keys, self.values(tokens)))
-        mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
+        mixed = attend(queries, keys, values, mask)
         return self.out(mixed.transpose(1, 2).reshape(batch, instances, count, width))
 
 
@@ -254,7 +270,7 @@ class QueryExpansion(nn.Module):
     def __init__(self, config: HandOsConfig):
         super().__init__()
         width = config.width
-        self.instance = nn.Linear(sum(config.query_channels), width)
+        self.instance = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(sum(config.query_channels), width))
         self.joints = nn.Parameter(torch.randn(JOINTS, width) * 0.5)
         self.sizes = nn.Parameter(torch.full((JOINTS, 2), 0.3))
         self.center = FeedForward(width, width, 2, zero=True)
@@ -310,6 +326,12 @@ class Heads(nn.Module):
 class HandOs(nn.Module):
     """The decoder on a frozen detector's features; see `forward`."""
 
+    faces: Tensor
+    """(F, 3) int64 of a right hand."""
+    regressor: Tensor
+    upsampling: Tensor
+    mask: Tensor
+
     def __init__(self, config: HandOsConfig, topology: HandTopology):
         super().__init__()
         check_config(config, topology)
@@ -350,6 +372,7 @@ class HandOs(nn.Module):
         """
         detected = [layer(feature) for layer, feature in zip(self.project, detection.features)]
         features = [torch.cat(pair, 1) for pair in zip(detected, self.side(detection.shallow, detected))]
+        features = [F.dropout2d(feature, self.config.dropout, self.training) for feature in features]
         tokens, boxes = self.expand(detection)
         outputs = []
         mask = None

@@ -1,0 +1,122 @@
+"""Synthetic crops turned once into the frozen network's features, kept in shards on disk: training becomes cheap."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import fields
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from hoi_ros.errors import InputError
+from hoi_ros.hand.embedded_features import LandmarkFeatures
+from hoi_ros.simulation import raycast
+from hoi_ros.training.crop_pictures import Harshness
+from hoi_ros.training.hand_crops import HandCrop, HandCropSource
+
+SHARD_CROPS = 512
+FEATURES = ("landmarks", "world_landmarks", "presence", "handedness", "shallow", "fine", "coarse", "pooled")
+LABELS = tuple(f.name for f in fields(HandCrop) if f.name not in ("image", "segments"))
+FULL_PRECISION = ("landmarks", "world_landmarks", "presence", "handedness", "camera", "translation", "joints_2d")
+EASY, HARD, SHARDS_TO_HARD = 0.25, 0.8, 60
+"""The curriculum: harshness of a shard's hardest crop, from the first shard to the one where it stays."""
+SMALL_SEGMENTS, PICTURES = 14, 8
+
+
+def make_shards(
+    folder: Path, count: int, *, seed: int = 0, processes: int = 1, backgrounds: Path | None = None
+) -> Iterator[Path]:
+    """Write shards until `count` exist, skipping those that do; yields each as it is finished.
+
+    Shard k holds the same crops however many processes write: its seed is (seed, k).
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"feature folder {folder}: {error.strerror}; choose another with --out") from error
+    jobs = [(folder, k, seed, backgrounds) for k in range(count) if not shard_path(folder, k).exists()]
+    if processes < 2:
+        yield from map(_make_shard, jobs)
+        return
+    with get_context("spawn").Pool(processes) as pool:
+        yield from pool.imap(_make_shard, jobs)
+
+
+def shard_path(folder: Path, number: int) -> Path:
+    """Where shard `number` lies."""
+    return folder / f"shard_{number:05d}.npz"
+
+
+def read_shard(path: Path) -> dict[str, np.ndarray]:
+    """One shard's arrays.
+
+    Raises:
+        InputError: missing, truncated, or without one of the arrays.
+    """
+    try:
+        with np.load(path) as content:
+            arrays = {name: content[name] for name in content.files}
+    except (OSError, ValueError, EOFError, KeyError) as error:
+        raise InputError(
+            f"feature shard {path} cannot be read ({type(error).__name__}): delete it, it is made anew"
+        ) from error
+    for name in (*FEATURES, *LABELS):
+        if name not in arrays:
+            raise InputError(f"feature shard {path}: array '{name}' is missing: delete it, it is made anew")
+    return arrays
+
+
+def harshness_of(shard: int) -> float:
+    """Hardest crop of a shard."""
+    return EASY + (HARD - EASY) * min(shard / SHARDS_TO_HARD, 1.0)
+
+
+def crops_to_arrays(crops: list[HandCrop], reader: LandmarkFeatures) -> dict[str, np.ndarray]:
+    """Features and labels of crops, as a shard holds them.
+
+    Args:
+        crops: of one or many sources.
+        reader: a `LandmarkFeatures`.
+    """
+    arrays = reader.read(np.stack([crop.image for crop in crops]))
+    for name in LABELS:
+        arrays[name] = np.stack([np.asarray(getattr(crop, name)) for crop in crops])
+    step = crops[0].segments.shape[0] // SMALL_SEGMENTS
+    arrays["segments"] = np.stack([crop.segments[step // 2 :: step, step // 2 :: step] for crop in crops])
+    return {
+        name: values.astype(np.float16) if values.dtype.kind == "f" and name not in FULL_PRECISION else values
+        for name, values in arrays.items()
+    }
+
+
+def _make_shard(job: tuple[Path, int, int, Path | None]) -> Path:
+    folder, number, seed, backgrounds = job
+    source, reader = _workshop(seed, backgrounds)
+    source.restart(number)
+    levels = np.random.default_rng([seed, number]).uniform(0, harshness_of(number), SHARD_CROPS)
+    batches = [[source.crop(Harshness.even(float(level))) for level in part] for part in np.split(levels, 16)]
+    parts = [crops_to_arrays(batch, reader) for batch in batches]
+    arrays: dict[str, Any] = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    arrays["pictures"] = np.stack([crop.image for crop in batches[0][:PICTURES]])
+    path = shard_path(folder, number)
+    unfinished = path.with_suffix(f".{os.getpid()}.part")
+    with unfinished.open("wb") as file:
+        np.savez(file, **arrays)
+    unfinished.replace(path)
+    return path
+
+
+@lru_cache(maxsize=1)
+def _workshop(seed: int, backgrounds: Path | None) -> tuple[HandCropSource, LandmarkFeatures]:
+    """What a process makes once: one thread each, as there are as many processes as cores."""
+    cv2.setNumThreads(1)
+    raycast.THREADS = 1
+    return HandCropSource(seed, backgrounds=backgrounds), LandmarkFeatures(threads=1)

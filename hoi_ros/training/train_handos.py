@@ -1,0 +1,251 @@
+"""Training of HandOS: steps, curves, checkpoints, pictures; a killed run goes on exactly where it was."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hoi_ros.config import make_config, setting
+from hoi_ros.errors import InputError
+from hoi_ros.hand.embedded_features import COMPACT
+from hoi_ros.hand.handos import HandOs, HandOsConfig
+from hoi_ros.hand.handos_topology import build_topology
+from hoi_ros.hand.handos_weights import save_weights
+from hoi_ros.hand.losses import HandOsLoss, LossWeights
+from hoi_ros.hand_model import HandModel
+from hoi_ros.training.hand_scores import score_shard
+from hoi_ros.training.shard_batches import ShardBatches
+from hoi_ros.training.training_pictures import draw_curves
+
+CHECKPOINT, WEIGHTS, CURVES = "checkpoint.pt", "handos.npz", "losses.csv"
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How to train."""
+
+    steps: int = setting(4000, "steps in all", low=1)
+    batch_size: int = setting(32, "hands a step", low=1)
+    learning_rate: float = setting(5e-4, "highest rate; it rises, then falls as a cosine", low=0.0)
+    warm_up_steps: int = setting(100, "steps until the highest rate", low=0)
+    weight_decay: float = setting(0.02, "of AdamW", low=0.0)
+    clip_norm: float = setting(1.0, "longest gradient", low=1e-6)
+    seed: int = setting(0, "of everything random", low=0)
+    bfloat16: bool = setting(True, "layers in bfloat16: several times faster on newer processors and GPUs")
+    checkpoint_steps: int = setting(200, "steps between checkpoints", low=1)
+    score_steps: int = setting(500, "steps between scores on the held-out shard", low=1)
+    threads: int = setting(2, "CPU threads", low=1)
+    start_from: str = setting("", "checkpoint of a 2D model whose layers to start from (second stage)")
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """Everything that a run depends on."""
+
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    network: HandOsConfig = COMPACT
+    loss: LossWeights = field(default_factory=LossWeights)
+
+
+def read_plan(path: Path | None) -> TrainingPlan:
+    """A plan from a YAML file with the parts `training`, `network` and `loss`; what is not there keeps its default.
+
+    Raises:
+        InputError: unreadable file, unknown part or setting, value out of range.
+    """
+    import yaml
+
+    if path is None:
+        return TrainingPlan()
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise InputError(f"training config {path}: {error.strerror}; check the path") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"training config {path} is not YAML; see config/handos_compact.yaml") from error
+    parts = {"training": TrainingConfig, "network": HandOsConfig, "loss": LossWeights}
+    if not isinstance(content, dict) or not set(content) <= set(parts):
+        raise InputError(f"training config {path}: its parts are training, network and loss")
+    made: dict[str, Any] = {}
+    for part, kind in parts.items():
+        values = {k: tuple(v) if isinstance(v, list) else v for k, v in (content.get(part) or {}).items()}
+        if part == "network":
+            base = asdict(COMPACT if values.pop("base", "compact") == "compact" else HandOsConfig())
+            values = base | values
+        made[part] = make_config(kind, values, where=str(path))
+    return TrainingPlan(**made)
+
+
+class HandOsTrainer:
+    """One run in one folder."""
+
+    def __init__(self, plan: TrainingPlan, data: Path, out: Path, device: str = "cpu", model: HandModel | None = None):
+        self.plan, self.out, self.device = plan, out, torch.device(device)
+        config = plan.training
+        torch.manual_seed(config.seed)
+        torch.set_num_threads(config.threads)
+        topology = build_topology(model or HandModel.load(), plan.network.coarse_vertices)
+        self.network = HandOs(plan.network, topology).to(self.device)
+        self.loss = HandOsLoss(topology.faces, plan.loss)
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=0.0, weight_decay=config.weight_decay)
+        self.step = 0
+        self.data_folder = data
+        out.mkdir(parents=True, exist_ok=True)
+        shards = self._resume()
+        if not self.step and config.start_from:
+            self._start_from(Path(config.start_from))
+        self.batches = ShardBatches(data, config.batch_size, config.seed, shards)
+
+    def train(self, on_step: Callable[[int, float], None] = lambda step, loss: None) -> None:
+        """Run to the last step, then write the weights.
+
+        Args:
+            on_step: called after each step with its number and loss.
+        """
+        config = self.plan.training
+        while self.step < config.steps:
+            total, terms = self._train_step()
+            self.step += 1
+            self._log(total, terms)
+            on_step(self.step, total)
+            if self.step % config.score_steps == 0:
+                self._score()
+            if self.step % config.checkpoint_steps == 0 or self.step == config.steps:
+                self.save()
+        draw_curves(self.out / CURVES, self.out / "curves.png")
+
+    def learning_rate(self, step: int) -> float:
+        """Rate of a step: a straight rise, then a cosine down to a hundredth."""
+        config = self.plan.training
+        rise = min(1.0, (step + 1) / max(config.warm_up_steps, 1))
+        return config.learning_rate * rise * (0.505 + 0.495 * math.cos(math.pi * step / config.steps))
+
+    def save(self) -> None:
+        """Write checkpoint and weights, so that a kill in between leaves whole files."""
+        state = {
+            "step": self.step,
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "torch_random": torch.get_rng_state(),
+            "plan": asdict(self.plan),
+            "shards": len(self.batches.paths),
+        }
+        unfinished = self.out / (CHECKPOINT + ".part")
+        torch.save(state, unfinished)
+        os.replace(unfinished, self.out / CHECKPOINT)
+        card = {"data": self.data_folder.name, "shards": len(self.batches.paths), "step": self.step,
+                "seed": self.plan.training.seed, "training": asdict(self.plan.training)}  # fmt: skip
+        unfinished = self.out / (WEIGHTS + ".part")
+        save_weights(unfinished, self.network, card)
+        os.replace(unfinished, self.out / WEIGHTS)
+
+    def _train_step(self) -> tuple[float, dict[str, float]]:
+        config = self.plan.training
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate(self.step)
+        batch = self.batches.batch(self.step)
+        detection, targets = _moved(batch.detection, self.device), _moved(batch.targets, self.device)
+        self.network.train()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bfloat16):
+            outputs = self.network(detection, batch.camera.to(self.device))
+        total, terms = self.loss(outputs, targets)
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.clip_norm)
+        self.optimizer.step()
+        return float(total.detach()), {name: float(value) for name, value in terms.items()}
+
+    def _log(self, total: float, terms: dict[str, float]) -> None:
+        path = self.out / CURVES
+        row = {"step": self.step, "seconds": round(time.time(), 1), "total": total, **terms}
+        fresh = not path.exists()
+        with path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, row)
+            if fresh:
+                writer.writeheader()
+            writer.writerow({k: f"{v:.6g}" if isinstance(v, float) and k != "seconds" else v for k, v in row.items()})
+
+    def _score(self) -> None:
+        """PA errors on held-out crops, where the folder `held_out` beside the shards has some."""
+        path = next(iter(sorted((self.data_folder / "held_out").glob("shard_*.npz"))), None)
+        if path is None:
+            return
+        scores = {"step": self.step} | score_shard(self.network, path, self.out / f"pictures_{self.step:06d}.png")
+        with (self.out / "scores.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(scores) + "\n")
+
+    def _resume(self) -> int:
+        """Take up the folder's checkpoint when there is one; the number of shards it was made with, else 0."""
+        path = self.out / CHECKPOINT
+        if not path.exists():
+            return 0
+        state = _read_checkpoint(path)
+        if _comparable(state["plan"]) != _comparable(asdict(self.plan)):
+            raise InputError(
+                f"checkpoint {path} was made with other settings: give another --out, or the same settings"
+            )
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["torch_random"])
+        self.step = int(state["step"])
+        self._cut_curves()
+        return int(state["shards"])
+
+    def _cut_curves(self) -> None:
+        """Drop curve rows of steps after the checkpoint: they are run again."""
+        path = self.out / CURVES
+        if path.exists():
+            head, *rows = path.read_text(encoding="utf-8").splitlines()
+            kept = [row for row in rows if row.split(",")[0].isdigit() and int(row.split(",")[0]) <= self.step]
+            path.write_text("\n".join([head, *kept]) + "\n", encoding="utf-8")
+
+    def _start_from(self, path: Path) -> None:
+        """Second stage: layers of a 2D model, whatever else is there stays as it is."""
+        state = _read_checkpoint(path)["network"]
+        own = self.network.state_dict()
+        for name, values in state.items():
+            if name in own and own[name].shape != values.shape:
+                raise InputError(
+                    f"checkpoint {path}: tensor '{name}' has the shape {tuple(values.shape)}, "
+                    f"expected {tuple(own[name].shape)}"
+                )
+        self.network.load_state_dict(state, strict=False)
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise InputError(f"checkpoint {path} is missing: check the path") from error
+    except Exception as error:  # torch raises many kinds for one damaged file
+        raise InputError(
+            f"checkpoint {path} cannot be read ({type(error).__name__}): delete it to begin anew"
+        ) from error
+
+
+def _comparable(plan: dict[str, Any]) -> str:
+    """A plan as text, without what may change between runs."""
+    training = {k: v for k, v in plan["training"].items() if k not in ("threads", "checkpoint_steps", "score_steps")}
+    return json.dumps({**plan, "training": training}, sort_keys=True)
+
+
+def _moved(record: Any, device: torch.device) -> Any:
+    """A record of tensors on another device."""
+    if device.type == "cpu":
+        return record
+    moved: dict[str, Any] = {}
+    for name, value in vars(record).items():
+        if isinstance(value, tuple):
+            moved[name] = tuple(v.to(device) for v in value)
+        else:
+            moved[name] = value.to(device) if isinstance(value, torch.Tensor) else value
+    return replace(record, **moved)

@@ -1,0 +1,103 @@
+"""Synthetic crops: exact labels, both sides, poses within limits that do not sink in, the same seed the same crops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hoi_ros.datatypes import CameraIntrinsics
+from hoi_ros.errors import InputError
+from hoi_ros.hand_model import HandModel
+from hoi_ros.training.crop_pictures import Backgrounds, Harshness
+from hoi_ros.training.feature_cache import harshness_of, read_shard
+from hoi_ros.training.hand_crops import CROP_SIDE, HAND, OBJECT, HandCropSource
+from hoi_ros.training.hand_poses import sample_hands
+
+
+@pytest.fixture(scope="module")
+def source():
+    return HandCropSource(5)
+
+
+@pytest.fixture(scope="module")
+def crops(source):
+    source.restart(0)
+    return [source.crop(Harshness.even(0.3)) for _ in range(24)]
+
+
+def test_joints_project_where_they_are_labelled(crops):
+    for crop in crops:
+        seen = crop.joints + crop.translation
+        points = seen[:, :2] / seen[:, 2:] * crop.camera[:2] + crop.camera[2:]
+        np.testing.assert_allclose(points, crop.joints_2d, atol=1e-4)
+        assert abs(crop.joints.mean(0)).max() < 1e-6
+
+
+def test_the_drawn_hand_lies_under_its_vertices(crops):
+    """Most of the hand's vertices that fall into the picture fall on hand, object or arm before it."""
+    for crop in crops:
+        seen = (crop.vertices + crop.translation).astype(float)
+        pixel = (seen[:, :2] / seen[:, 2:] * crop.camera[:2] + 0.5) * CROP_SIDE
+        inside = ((pixel > 1) & (pixel < CROP_SIDE - 1)).all(1)
+        x, y = pixel[inside].astype(int).T
+        assert np.isin(crop.segments[y, x], (HAND, OBJECT)).mean() > 0.6
+        # and nothing of the hand is drawn far from them
+        drawn = np.stack(np.nonzero(crop.segments == HAND)[::-1], 1)[::7]
+        nearest = np.linalg.norm(drawn[:, None] - pixel[None], axis=-1).min(1)
+        assert nearest.max() < 12
+
+
+def test_both_sides_occur_and_the_label_is_right(crops):
+    faces = HandModel.load().right_faces
+    for crop in crops:
+        corners = crop.vertices[faces].astype(float)
+        volume = np.einsum("fc,fc->", corners[:, 0], np.cross(corners[:, 1], corners[:, 2]))
+        assert (volume > 0) == crop.right
+    assert {crop.right for crop in crops} == {True, False}
+
+
+def test_the_same_series_gives_the_same_crops(source, crops):
+    source.restart(0)
+    again = source.crop(Harshness.even(0.3))
+    np.testing.assert_array_equal(again.image, crops[0].image)
+    source.restart(1)
+    assert not np.array_equal(source.crop(Harshness.even(0.3)).image, crops[0].image)
+
+
+def test_contact_is_only_where_a_thing_is(crops):
+    for crop in crops:
+        if crop.contact.any():
+            assert (crop.segments == OBJECT).any() or crop.contact.mean() < 0.5
+
+
+def test_poses_keep_to_limits_and_do_not_sink_in():
+    model, rng = HandModel.load(), np.random.default_rng(2)
+    angles, shape, holds = sample_hands(model, rng, 300)
+    low, high = model.joint_limits.T
+    assert (angles >= low).all() and (angles <= high).all() and shape.shape == (300, 10)
+    assert 0.02 < holds.mean() < 0.4
+    joints = model.pose(angles, shape, "right").joints
+    tips = joints[:, [4, 8, 12, 16, 20]]
+    gap = np.linalg.norm(tips[:, :, None] - tips[:, None], axis=-1) + np.eye(5)
+    assert gap.min() > 0.009
+    # Fists and straight hands both occur.
+    bend = angles[:, [8, 12, 16, 20]].mean(1)
+    assert (bend < 0.3).mean() > 0.1 and (bend > 1.2).mean() > 0.1
+
+
+def test_the_curriculum_rises_and_stays():
+    levels = [harshness_of(k) for k in (0, 20, 60, 1000)]
+    assert levels[0] < levels[1] < levels[2] == levels[3] <= 1
+
+
+def test_backgrounds_of_an_empty_folder_and_a_damaged_shard_are_named(tmp_path):
+    with pytest.raises(InputError, match="background folder"):
+        Backgrounds(0, tmp_path)
+    (tmp_path / "shard_00000.npz").write_bytes(b"nothing")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_shard(tmp_path / "shard_00000.npz")
+
+
+def test_intrinsics_of_a_crop_are_those_of_a_camera_that_looks_at_its_middle(crops):
+    camera = crops[0].camera * CROP_SIDE
+    assert CameraIntrinsics(CROP_SIDE, CROP_SIDE, *camera[:2], *(camera[2:] - 0.5)).cx == (CROP_SIDE - 1) / 2

@@ -1,0 +1,201 @@
+"""Training: four hands learned by heart, a killed run goes on bit for bit, frozen features stay, bad files named."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from training_shards import write_made_up_shard
+
+from hoi_ros.errors import InputError
+from hoi_ros.hand.embedded_features import COMPACT, LandmarkFeatures
+from hoi_ros.hand.handos_weights import load_weights, save_weights
+from hoi_ros.training.shard_batches import ShardBatches
+from hoi_ros.training.train_handos import CHECKPOINT, HandOsTrainer, TrainingConfig, TrainingPlan, read_plan
+
+TINY = replace(COMPACT, width=32, heads=4, points=1, hidden=48, layers_2d=1, layers_interactive=1, coarse_vertices=20)
+SHORT = TrainingConfig(steps=6, batch_size=4, warm_up_steps=2, checkpoint_steps=3, score_steps=3, threads=1)
+
+
+@pytest.fixture
+def shards(tmp_path):
+    folder = tmp_path / "shards"
+    for number in range(2):
+        write_made_up_shard(folder, number)
+    write_made_up_shard(folder / "held_out", 0, seed=9)
+    return folder
+
+
+def run(plan, shards, out, until=None):
+    """Train; `until` cuts the run off after that step, as a kill does."""
+
+    class Killed(Exception):
+        pass
+
+    def on_step(step, loss):
+        if step == until:
+            raise Killed
+
+    trainer = HandOsTrainer(plan, shards, out)
+    with suppress(Killed):
+        trainer.train(on_step)
+    return trainer
+
+
+def test_a_killed_run_ends_where_an_unbroken_one_does(shards, tmp_path):
+    plan = TrainingPlan(SHORT, replace(TINY, dropout=0.2))
+    whole = run(plan, shards, tmp_path / "whole")
+    run(plan, shards, tmp_path / "broken", until=5)
+    again = run(plan, shards, tmp_path / "broken")
+    for (name, a), b in zip(whole.network.state_dict().items(), again.network.state_dict().values()):
+        assert torch.equal(a, b), name
+    curves = [(tmp_path / d / "losses.csv").read_text().splitlines() for d in ("whole", "broken")]
+    without_time = [[",".join(np.delete(row.split(","), 1)) for row in rows] for rows in curves]
+    assert without_time[0] == without_time[1] and len(curves[0]) == 7
+    scores = [json.loads(line) for line in (tmp_path / "whole" / "scores.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in scores] == [3, 6] and scores[0]["pa_mpjpe_mm"] > 0
+    for name in ("curves.png", "pictures_000003.png", "handos.npz"):
+        assert (tmp_path / "whole" / name).stat().st_size > 500
+
+
+def test_four_hands_are_learned_by_heart(shards, tmp_path):
+    """Overfitting four hands drives every term down."""
+    plan = TrainingPlan(replace(SHORT, steps=160, batch_size=4, learning_rate=3e-3, bfloat16=False), TINY)
+    trainer = HandOsTrainer(plan, shards, tmp_path / "run")
+    four = trainer.batches.batch(0)
+    trainer.batches.batch = lambda step: four
+    trainer.train()
+    rows = [line.split(",") for line in (tmp_path / "run" / "losses.csv").read_text().splitlines()]
+    head, first, last = rows[0], rows[1], rows[-1]
+    for name, before, after in zip(head, first, last):
+        if name not in ("step", "seconds", "smoothness"):
+            assert float(after) < 0.6 * float(before), (name, before, after)
+
+
+def test_frozen_features_get_no_gradient_and_do_not_change():
+    features = LandmarkFeatures("torch")
+    module = features._network.module
+    assert not any(p.requires_grad for p in module.parameters())
+    before = [p.clone() for p in module.parameters()]
+    crops = np.random.default_rng(0).integers(0, 255, (1, 224, 224, 3), np.uint8)
+    maps = features.read(crops)
+    assert maps["fine"].shape == (1, 112, 14, 14) and maps["pooled"].shape == (1, 1152)
+    assert all(torch.equal(a, b) for a, b in zip(before, module.parameters()))
+
+
+def test_features_are_the_same_on_both_engines():
+    crops = np.random.default_rng(1).integers(0, 255, (1, 224, 224, 3), np.uint8)
+    ours, torchs = LandmarkFeatures("cpu").read(crops), LandmarkFeatures("torch").read(crops)
+    for name, values in ours.items():
+        assert values.shape == torchs[name].shape
+        np.testing.assert_allclose(values, torchs[name], atol=5e-3, err_msg=name)
+
+
+def test_batches_depend_on_seed_and_step_alone(shards):
+    first, second = (ShardBatches(shards, 4, seed=3) for _ in range(2))
+    second.batch(7)
+    a, b = first.batch(5), second.batch(5)
+    assert torch.equal(a.targets.joints_2d, b.targets.joints_2d)
+    other = ShardBatches(shards, 4, seed=4).batch(5)
+    assert not torch.equal(a.targets.joints_2d, other.targets.joints_2d)
+
+
+def test_other_settings_do_not_resume(shards, tmp_path):
+    run(TrainingPlan(replace(SHORT, steps=3), TINY), shards, tmp_path / "run")
+    with pytest.raises(InputError, match="other settings"):
+        HandOsTrainer(TrainingPlan(replace(SHORT, steps=4), TINY), shards, tmp_path / "run")
+
+
+def test_a_damaged_checkpoint_and_missing_shards_are_named(shards, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / CHECKPOINT).write_bytes(b"PK\x03\x04 no")
+    with pytest.raises(InputError, match="cannot be read"):
+        HandOsTrainer(TrainingPlan(SHORT, TINY), shards, tmp_path / "run")
+    with pytest.raises(InputError, match="no shard"):
+        HandOsTrainer(TrainingPlan(SHORT, TINY), tmp_path, tmp_path / "other")
+
+
+def test_second_stage_starts_from_a_2d_models_layers(shards, tmp_path):
+    flat = replace(TINY, layers_2d=2, layers_interactive=0)
+    first = run(TrainingPlan(replace(SHORT, steps=3), flat), shards, tmp_path / "flat")
+    second = replace(SHORT, start_from=str(tmp_path / "flat" / CHECKPOINT))
+    trainer = HandOsTrainer(TrainingPlan(second, TINY), shards, tmp_path / "full")
+    for name in ("layers.1.values.weight", "expand.joints", "heads.0.joints.0.weight"):
+        assert torch.equal(trainer.network.state_dict()[name], first.network.state_dict()[name])
+
+
+def test_a_plan_from_yaml(tmp_path):
+    path = tmp_path / "plan.yaml"
+    path.write_text("network: {base: paper, coarse_vertices: 98}\ntraining: {steps: 9}\nloss: {edges: 2.0}\n")
+    plan = read_plan(path)
+    assert plan.network.width == 256 and plan.network.coarse_vertices == 98
+    assert plan.training.steps == 9 and plan.loss.edges == 2.0
+    path.write_text("training: {stepps: 9}\n")
+    with pytest.raises(InputError, match="steps"):
+        read_plan(path)
+    path.write_text("trainings: {}\n")
+    with pytest.raises(InputError, match="parts"):
+        read_plan(path)
+
+
+# Weights
+
+
+@pytest.fixture
+def weights(tmp_path):
+    from hoi_ros.hand.handos import HandOs
+    from hoi_ros.hand.handos_topology import build_topology
+    from hoi_ros.hand_model import HandModel
+
+    torch.manual_seed(0)
+    network = HandOs(TINY, build_topology(HandModel.load(), 20))
+    save_weights(tmp_path / "w.npz", network, {"step": 3})
+    return tmp_path / "w.npz", network
+
+
+def test_weights_come_back_in_half_precision(weights):
+    path, network = weights
+    loaded, card = load_weights(path)
+    assert card == {"step": 3} and loaded.config == network.config
+    assert not any(p.requires_grad for p in loaded.parameters())
+    for a, b in zip(network.parameters(), loaded.parameters()):
+        torch.testing.assert_close(a.half().float(), b)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda a: a.pop("mirror.weight"), "'mirror.weight' is missing, expected \\(1, 32\\)"),
+        (
+            lambda a: a.update({"mirror.weight": np.zeros((2, 32), np.float16)}),
+            "shape \\(2, 32\\), expected \\(1, 32\\)",
+        ),
+        (lambda a: a.update({"mirror.weight": np.full((1, 32), np.nan, np.float16)}), "not finite"),
+        (lambda a: a.update({"extra": np.zeros(1, np.float16)}), "'extra' was found"),
+        (lambda a: a.update(header=np.array(str(a["header"]).replace('"version": 1', '"version": 2'))), "version 2"),
+        (lambda a: a.update(header=np.array(str(a["header"]).replace("778", "700"))), "700 vertices"),
+        (lambda a: a.update(header=np.array("{}")), "not a file of HandOS weights"),
+    ],
+)
+def test_foreign_weights_are_refused_by_name(weights, change, named):
+    path, _ = weights
+    with np.load(path) as content:
+        arrays = dict(content)
+    change(arrays)
+    with path.open("wb") as file:
+        np.savez(file, **arrays)
+    with pytest.raises(InputError, match=named):
+        load_weights(path)
+
+
+def test_missing_and_truncated_weights(weights, tmp_path):
+    path, _ = weights
+    with pytest.raises(InputError, match="are missing"):
+        load_weights(tmp_path / "none.npz")
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(InputError, match="cannot be read"):
+        load_weights(path)
