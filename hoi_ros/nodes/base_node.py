@@ -60,6 +60,8 @@ class HoiNode(LifecycleNode):
         overrides = [Parameter(name, value=value) for name, value in (parameters or {}).items()]
         super().__init__(self.node_name, parameter_overrides=overrides, context=context)
         self.bus = bus
+        self.alone = False
+        """True in a process of its own."""
         self.active = False
         self._configured = False
         self._setup_error: InputError | None = None
@@ -220,10 +222,10 @@ class FrameNode(HoiNode):
 
     def work_on(self, slot: LatestSlot) -> None:
         """Take frames from this slot once active."""
-        # In a process of its own it may be interrupted anywhere; beside others it holds the interpreter they share.
-        alone = self.bus is None and self.niceness > 0
-        niceness = 0 if alone else self.niceness
-        self.worker = Worker(self.node_name, slot, self._work, self._on_crash, niceness, yielding=alone)
+        # Beside others it must not be put off for long: it may hold the interpreter that they share.
+        yielding = self.alone and self.niceness > 0
+        niceness = 0 if self.alone else self.niceness
+        self.worker = Worker(self.node_name, slot, self._work, self._on_crash, niceness, yielding=yielding)
         self.diagnostics.count("dropped", lambda: slot.dropped)
 
     def process(self, item: Any) -> int | None:
@@ -324,6 +326,7 @@ def run_node(make_node: Callable[[], HoiNode], args: list[str] | None = None) ->
     node = None
     try:
         node = make_node()
+        node.alone = True
         node.autostart()
         executor = SingleThreadedExecutor()
         executor.add_node(node)

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import traceback
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from hoi_ros.nodes.conversions import camera_info_message, depth_to_millimetres,
 from hoi_ros.nodes.diagnostics import kind_of
 from hoi_ros.nodes.frame_bus import FrameBus
 from hoi_ros.nodes.inputs import COLOR_TOPIC, DEPTH_TOPIC, INFO_TOPIC
-from hoi_ros.nodes.node_configs import CameraNodeConfig
+from hoi_ros.nodes.node_configs import CameraNodeConfig, NodeConfig
 from hoi_ros.nodes.qos import IMAGE_OUT
 from hoi_ros.sources import SourceConfig, open_source
 
@@ -97,8 +98,16 @@ class CameraNode(HoiNode):
         self.finished = False
         """True when a source that ends was played to its end."""
         self._source: Any = None
+        self._opening: Future[Any] | None = None
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
+
+    def prepare(self) -> None:
+        """Begin to open the source in a thread of its own, while other nodes are set up; `setup` waits for it."""
+        kind = self.setting(CameraNodeConfig).source.split(":", 1)[0]
+        if kind and kind not in LIVE_KINDS and self.setting(NodeConfig).autostart:
+            self._opening = Future()
+            threading.Thread(target=self._open_into, args=(self._opening,), name="source", daemon=True).start()
 
     def setup(self) -> None:
         config = self.setting(CameraNodeConfig)
@@ -109,7 +118,8 @@ class CameraNode(HoiNode):
         self.finished = False
         self._clock_map = StampClock()
         if config.source.split(":", 1)[0] not in LIVE_KINDS:
-            self._source = self._open()
+            opening, self._opening = self._opening, None
+            self._source = self._open() if opening is None else opening.result()
         if self.bus is not None:
             self.bus.lossless = config.pace == "consumed"
         self._color = self.make_publisher(Image, COLOR_TOPIC, IMAGE_OUT)
@@ -132,6 +142,10 @@ class CameraNode(HoiNode):
     def release(self) -> None:
         self._close_source()
 
+    def close(self) -> None:
+        self._close_source()  # one that is still being opened: setup never took it
+        super().close()
+
     def refresh_state(self) -> None:
         source = self._source
         if source is None:
@@ -147,7 +161,16 @@ class CameraNode(HoiNode):
     def _open(self) -> Any:
         return open_source(self.setting(CameraNodeConfig).source, self.setting(SourceConfig))
 
+    def _open_into(self, opening: Future[Any]) -> None:
+        try:
+            opening.set_result(self._open())
+        except BaseException as error:  # handed to whoever waits for the source
+            opening.set_exception(error)
+
     def _close_source(self) -> None:
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            opening.add_done_callback(lambda done: done.exception() or done.result().close())
         source, self._source = self._source, None
         if source is not None:
             source.close()

@@ -58,17 +58,25 @@ class ComposedPipeline:
         from hoi_ros.nodes.tracker_node import TrackerNode
 
         from_topics = given.get("camera_node", {}).get("source") == TOPICS_SOURCE
+        camera = None
+        if not from_topics:
+            camera = CameraNode(given.get("camera_node"), self.bus, context)
+            self._keep(camera)
+            camera.prepare()
         # Readers first, so that they have their slots before the camera's first frame.
         for node_class in (ReconstructionNode, TrackerNode):
             self._add(node_class(given.get(node_class.node_name), self.bus, context))
         self._add(HandNode(given.get("hand_node"), self.bus, context, frames_from_topics=from_topics))
-        if not from_topics:
-            self._add(CameraNode(given.get("camera_node"), self.bus, context))
+        if camera is not None:
+            camera.autostart()
 
     def _add(self, node: HoiNode) -> None:
+        self._keep(node)
+        node.autostart()
+
+    def _keep(self, node: HoiNode) -> None:
         self.nodes[node.node_name] = node
         self.executor.add_node(node)
-        node.autostart()
 
     @property
     def finished(self) -> bool:

@@ -11,7 +11,6 @@ from hoi_ros.nodes.conversions import make_header
 from hoi_ros.nodes.frame_bus import ObjectFrame
 from hoi_ros.nodes.markers import CONTACT_COLOR, HAND_LIFETIME_NS, delete_all, make_marker
 from hoi_ros.nodes.patched_cdr import PatchedMarkers
-from hoi_ros.reconstruction.contacts import find_contacts
 
 REGIONS = ("palm", *FINGERS)
 _FINGER_JOINTS = {finger: range(4 * i + 2, 4 * i + 5) for i, finger in enumerate(FINGERS)}
@@ -49,6 +48,8 @@ class ContactMarkers:
         pose = record.observation.T_camera_object
         if pose is None or mesh is None or not len(mesh.faces):
             return delete_all(stamp, frame_id)
+        from hoi_ros.reconstruction.contacts import find_contacts
+
         markers, points = [], []
         header, T_object_camera = make_header(stamp, frame_id), invert_transform(np.asarray(pose, np.float64))
         for hand in record.hands:

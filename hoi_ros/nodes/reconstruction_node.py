@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,17 @@ from hoi_ros.nodes.qos import LATCHED, RESULT
 from hoi_ros.nodes.synchronizer import StampJoin
 from hoi_ros.nodes.tracker_node import object_frame_id
 from hoi_ros.nodes.worker import LatestSlot, Worker
+from hoi_ros.reconstruction.config import ReconstructionConfig
 from hoi_ros.reconstruction.mesh_io import save_mesh
-from hoi_ros.reconstruction.reconstructor import ObjectReconstructor, ReconstructionConfig
 
 STATE_PARTS = ("pair", "hands", "state", "mask", "hand_mask", "pose")
+
+
+def create_reconstructor(config: ReconstructionConfig, device: str) -> Any:
+    """ObjectReconstructor, and with it torch, which takes longer to import than the rest of the system."""
+    from hoi_ros.reconstruction.reconstructor import ObjectReconstructor
+
+    return ObjectReconstructor(config, device)
 
 
 class ReconstructionNode(FrameNode):
@@ -51,8 +59,9 @@ class ReconstructionNode(FrameNode):
 
     def setup(self) -> None:
         super().setup()
-        device = resolve_device(self.setting(ComputeConfig).device)
-        self.reconstructor = ObjectReconstructor(self.setting(ReconstructionConfig), device)
+        self._device = resolve_device(self.setting(ComputeConfig).device)
+        self._reconstructor: Any = None
+        self._creation = threading.Lock()
         self.mesh: MeshUpdate | None = None
         self._object_id = 0
         self._stamp_ns = 0
@@ -74,6 +83,14 @@ class ReconstructionNode(FrameNode):
             self.work_on(self.bus.objects.subscribe())
         else:
             self._subscribe()
+
+    @property
+    def reconstructor(self) -> Any:
+        """The core, made at its first use: the first hands do not wait for it."""
+        with self._creation:
+            if self._reconstructor is None:
+                self._reconstructor = create_reconstructor(self.setting(ReconstructionConfig), self._device)
+            return self._reconstructor
 
     def _subscribe(self) -> None:
         self._join = StampJoin(STATE_PARTS)

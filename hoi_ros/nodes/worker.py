@@ -157,10 +157,7 @@ class Worker(Generic[Item]):
     def _run(self, before: threading.Thread | None) -> None:
         if before is not None:
             before.join()
-        lower_thread(self._niceness)
-        yielding = self._yielding
-        if yielding:
-            yield_to_all()
+        yielding, lowered = self._yielding, False
         while not self.slot.closed and self._yielding == yielding:
             # Busy from before the slot empties, so that `idle` never blinks between the two.
             self._busy = True
@@ -178,3 +175,9 @@ class Worker(Generic[Item]):
             self._cpu_s += time.thread_time() - cpu_s
             self._busy_since = 0.0
             self._busy = False
+            if not lowered:
+                # Only now: the first item imports libraries, and others need the interpreter that it holds meanwhile.
+                lowered = True
+                lower_thread(self._niceness)
+                if yielding:
+                    yield_to_all()

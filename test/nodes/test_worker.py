@@ -74,10 +74,11 @@ def test_a_nice_thread_stands_back_and_others_do_not():
     own = os.getpriority(os.PRIO_PROCESS, 0)
     worker = Worker("w", slot, lambda i: seen.append(os.getpriority(os.PRIO_PROCESS, 0)), lambda e: None, niceness=5)
     worker.start()
-    slot.put(0, wait=True)
+    for i in range(3):
+        slot.put(i, wait=True)
     assert worker.wait_idle(2.0)
     worker.stop()
-    assert seen == [min(own + 5, 19)] and os.getpriority(os.PRIO_PROCESS, 0) == own
+    assert seen == [own, *[min(own + 5, 19)] * 2] and os.getpriority(os.PRIO_PROCESS, 0) == own
 
 
 @ON_LINUX
@@ -92,13 +93,14 @@ def test_a_yielding_thread_that_starves_gets_an_ordinary_place(monkeypatch):
     worker = Worker("w", slot, process, errors.append, yielding=True)
     worker.start()
     assert not worker.feed()
+    slot.put(0.0, wait=True)
     slot.put(0.1, wait=True)
     assert worker.wait_idle(2.0) and worker.feed() and not worker.feed()
     slot.put(0.0, wait=True)
     assert worker.wait_idle(2.0)
     worker.stop()
-    assert [policy for policy, _ in seen] == [os.SCHED_IDLE, os.SCHED_OTHER] and not errors
-    assert seen[0][1] != seen[1][1]
+    assert [policy for policy, _ in seen] == [os.SCHED_OTHER, os.SCHED_IDLE, os.SCHED_OTHER] and not errors
+    assert seen[0][1] == seen[1][1] != seen[2][1]
 
 
 @ON_LINUX
