@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -33,7 +34,7 @@ class PipelineResult:
     observation: ObjectObservation | None
     """None when the object part is switched off."""
     mesh: TriangleMesh | None
-    """The object's mesh when it changed enough since the last one, else None."""
+    """The object's newest mesh when one was finished since the last frame, else None: a few frames after its data."""
     stage_ms: dict[str, float]
     """Milliseconds spent in 'hand', 'tracking' and 'fusion'."""
 
@@ -48,6 +49,9 @@ class HoiPipeline:
         self._faces = {side: self.estimator.faces(side) for side in ("left", "right")}
         self.tracker: ObjectTracker | None = None
         self.reconstructor: ObjectReconstructor | None = None
+        self._mesher = ThreadPoolExecutor(1, "mesher")
+        self._meshing: tuple[int, Future[TriangleMesh | None]] | None = None
+        """Object whose mesh is being made, and the mesh to come."""
         if self.config.with_object:
             self.tracker = ObjectTracker(self.config.tracker, self.device)
             self.reconstructor = ObjectReconstructor(self.config.reconstruction, self.device)
@@ -71,22 +75,36 @@ class HoiPipeline:
         observation = self.tracker.track(frame, hands, hand_faces=self._faces, init_mask=init_mask)
         start = _lap(stage_ms, "tracking", start)
         self.reconstructor.integrate(frame, observation)
-        mesh = self.reconstructor.extract_mesh() if self.reconstructor.changed_enough() else None
+        mesh = self._mesh_beside(self.reconstructor, observation.object_id)
         _lap(stage_ms, "fusion", start)
         return PipelineResult(hands, observation, mesh, stage_ms)
+
+    def _mesh_beside(self, reconstructor: ObjectReconstructor, object_id: int) -> TriangleMesh | None:
+        """Take a finished mesh and begin the next when the surface changed enough: frames never wait for meshing."""
+        mesh = None
+        if self._meshing is not None and self._meshing[1].done():
+            (meshed_id, done), self._meshing = self._meshing, None
+            mesh = done.result()
+            if meshed_id != object_id:
+                mesh = None
+        if self._meshing is None and reconstructor.changed_enough():
+            self._meshing = object_id, self._mesher.submit(reconstructor.extract_mesh)
+        return mesh
 
     def final_mesh(self) -> TriangleMesh | None:
         """The object's mesh from everything seen; None when nothing was fused."""
         return self.reconstructor.extract_mesh() if self.reconstructor else None
 
     def reset(self) -> None:
-        """Forget all tracks and the object."""
+        """Forget all tracks and the object, and a mesh that is being made of it."""
+        self._meshing = None
         for part in (self.estimator, self.tracker, self.reconstructor):
             if part is not None:
                 part.reset()
 
     def close(self) -> None:
-        """Give back what the networks hold."""
+        """Give back what the networks hold; a mesh that is being made is waited for."""
+        self._mesher.shutdown()
         self.estimator.close()
 
 
