@@ -2,38 +2,32 @@
 
 from pathlib import Path
 
-from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction, Shutdown
+from launch.actions import IncludeLaunchDescription, Shutdown
 from launch.launch_description_sources import PythonLaunchDescriptionSource
-from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from hoi_ros.nodes.camera_topics import CAMERA_TOPICS
-from hoi_ros.nodes.launch_arguments import ARGUMENTS
-from hoi_ros.nodes.share import share_file
+from hoi_ros.nodes.launch_actions import camera_remappings_of, describe, parameter_files
 
 ROLES = ("sensors", "perception", "visualization")
 
 
 def live_node(values):
     """The composed system as one process; the launch ends with it."""
-    files = [share_file("config/live.yaml"), *filter(None, [values["params_file"]])]
     arguments = [f"--{name}={values[name]}" for name in ("source", "device", "estimator", "loop", "foxglove", "port")]
     arguments += [f"--record={values['record']}"] if values["record"] else []
-    arguments += [f"--params={path}" for path in files]
+    arguments += [f"--params={path}" for path in parameter_files(values)]
     return Node(
         package="hoi_ros",
         executable="live_node",
         arguments=arguments,
-        remappings=[(topic, values["camera_namespace"] + topic) for topic in CAMERA_TOPICS],
+        remappings=camera_remappings_of(values),
         output="screen",
         on_exit=Shutdown(reason="live_node ended"),
     )
 
 
-def compose(context):
-    """Choose between the two forms once the arguments are known."""
-    values = {argument.name: LaunchConfiguration(argument.name).perform(context) for argument in ARGUMENTS}
+def start(values):
+    """Choose between the two forms."""
     composed = values["composed"] == "true"
     roles = ("visualization",) if composed else ROLES
     folder = Path(__file__).parent
@@ -44,13 +38,4 @@ def compose(context):
 
 
 def generate_launch_description():
-    declared = [
-        DeclareLaunchArgument(
-            argument.name,
-            default_value=argument.default,
-            description=argument.description,
-            choices=argument.choices,
-        )
-        for argument in ARGUMENTS
-    ]
-    return LaunchDescription([*declared, OpaqueFunction(function=compose)])
+    return describe(start)

@@ -1,51 +1,20 @@
 """What understands: hands, object and mesh, one process each."""
 
-from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
-from launch.substitutions import LaunchConfiguration
-from launch_ros.actions import Node
-
-from hoi_ros.nodes.camera_topics import CAMERA_TOPICS
-from hoi_ros.nodes.launch_arguments import ARGUMENTS
-from hoi_ros.nodes.share import share_file
+from hoi_ros.nodes.launch_actions import describe, node_process
 
 NAMES = ("device", "estimator", "params_file", "camera_namespace")
 
 
-def start(context):
-    values = {name: LaunchConfiguration(name).perform(context) for name in NAMES}
+def start(values):
     # A default here must not hide what the parameter file says.
     device = {"device": values["device"]} if values["device"] != "auto" else {}
     hand = {"estimator": values["estimator"]} if values["estimator"] != "embedded" else {}
     return [
-        node("hand_node", values, device | hand),
-        node("tracker_node", values, device),
-        node("reconstruction_node", values, device),
+        node_process("hand_node", values, device | hand),
+        node_process("tracker_node", values, device),
+        node_process("reconstruction_node", values, device),
     ]
-
-
-def node(executable, values, parameters):
-    """One node in a process of its own; its lifecycle starts by itself (parameter autostart)."""
-    files = [str(share_file("config/live.yaml")), *filter(None, [values["params_file"]])]
-    return Node(
-        package="hoi_ros",
-        executable=executable,
-        name=executable,
-        parameters=[*files, parameters],
-        remappings=[(topic, values["camera_namespace"] + topic) for topic in CAMERA_TOPICS],
-        output="screen",
-    )
 
 
 def generate_launch_description():
-    declared = [
-        DeclareLaunchArgument(
-            argument.name,
-            default_value=argument.default,
-            description=argument.description,
-            choices=argument.choices,
-        )
-        for argument in ARGUMENTS
-        if argument.name in NAMES
-    ]
-    return LaunchDescription([*declared, OpaqueFunction(function=start)])
+    return describe(start, NAMES)
