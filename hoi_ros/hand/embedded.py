@@ -11,8 +11,8 @@ from hoi_ros.datatypes import CameraIntrinsics, HandEstimate, RgbdFrame
 from hoi_ros.geometry import project
 from hoi_ros.hand.config import HandConfig
 from hoi_ros.hand.detector import PalmDetection, PalmDetector, views_of
-from hoi_ros.hand.fit import FitState, HandFit, HandFitter
-from hoi_ros.hand.landmarks import HandLandmarks, LandmarkNetwork
+from hoi_ros.hand.fit import FitConfig, FitState, HandFit, HandFitter
+from hoi_ros.hand.landmarks import HandLandmarks, LandmarkNetwork, LandmarkReader
 from hoi_ros.hand.one_euro import NoFilter, OneEuroFilter
 from hoi_ros.hand.regions import hand_size_px, region_from_landmarks, region_from_palm
 from hoi_ros.hand.tracks import HandTrack, TrackSet, is_same_hand, sides_alone
@@ -30,6 +30,7 @@ class TrackMemory:
 
     pixels: OneEuroFilter | NoFilter
     world: OneEuroFilter | NoFilter
+    mesh: OneEuroFilter | NoFilter
     fit: FitState | None = None
     stamp_s: float | None = None
 
@@ -44,7 +45,7 @@ class Smoother:
     def memory(self, track_id: int) -> TrackMemory:
         """The track's memory, made at its first use."""
         if track_id not in self.memories:
-            self.memories[track_id] = TrackMemory(self._filter(), self._filter())
+            self.memories[track_id] = TrackMemory(self._filter(), self._filter(), self._filter())
         return self.memories[track_id]
 
     def keep(self, track_ids: set[int]) -> None:
@@ -60,14 +61,15 @@ class Smoother:
 class EmbeddedHandEstimator:
     """Hands by the converted MediaPipe networks and the free hand model (or the user's MANO)."""
 
-    def __init__(self, config: HandConfig, device: str = "cpu"):
+    def __init__(self, config: HandConfig, device: str = "cpu", reader: LandmarkReader | None = None):
+        """Load everything and warm up; `reader` stands in for the landmark network."""
         self.config = config
         model = load_mano(config.hand_model) if config.hand_model else HandModel.load()
         self.model = model
         self.joint_angle_names = model.joint_angle_names
         self._detector = PalmDetector(device, config.threads)
-        self._landmarks = LandmarkNetwork(device, config.threads)
-        self._fitter = HandFitter(model)
+        self._landmarks = reader or LandmarkNetwork(device, config.threads)
+        self._fitter = HandFitter(model, FitConfig(landmark_offset_share=self._landmarks.offset_share))
         self._tracks = TrackSet(config.max_hands, config.keep_lost_s, config.one_person)
         self._smoother = Smoother(config)
         self._single_ids = count()
@@ -162,7 +164,8 @@ class EmbeddedHandEstimator:
         side = track.handedness.side
         fit = self._fitter.fit(pixels, world, side, frame.intrinsics, frame.depth_m, memory.fit)
         memory.fit = fit.state
-        return _estimate(fit, track.track_id, side, landmarks.presence, pixels, frame.intrinsics)
+        hand = _estimate(fit, track.track_id, side, landmarks.presence, pixels, frame.intrinsics)
+        return self._with_own_mesh(hand, landmarks, memory, dt_s)
 
     def _estimate_single(self, frame: RgbdFrame) -> list[HandEstimate]:
         found = self._find_alone(frame.color)
@@ -170,8 +173,15 @@ class EmbeddedHandEstimator:
         for landmarks, side in zip(found, sides_alone(found, self._tracks.one_person)):
             pixels, world = landmarks.landmarks_px, landmarks.world_landmarks
             fit = self._fitter.fit(pixels, world, side, frame.intrinsics, frame.depth_m)
-            hands.append(_estimate(fit, next(self._single_ids), side, landmarks.presence, pixels, frame.intrinsics))
+            hand = _estimate(fit, next(self._single_ids), side, landmarks.presence, pixels, frame.intrinsics)
+            hands.append(self._with_own_mesh(hand, landmarks, None, 0.0))
         return hands
+
+    def _with_own_mesh(
+        self, hand: HandEstimate, landmarks: HandLandmarks, memory: TrackMemory | None, dt_s: float
+    ) -> HandEstimate:
+        """The record with the reader's own mesh, where it has one; here the fitted one stays."""
+        return hand
 
     def _find_alone(self, color: np.ndarray) -> list[HandLandmarks]:
         """Hands of a picture that stands alone: whole, with a border, in parts; then with a lower threshold."""

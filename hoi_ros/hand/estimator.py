@@ -8,7 +8,7 @@ import numpy as np
 
 from hoi_ros.datatypes import HandEstimate, RgbdFrame
 from hoi_ros.device import resolve_device
-from hoi_ros.errors import InputError, unknown_name
+from hoi_ros.errors import unknown_name
 from hoi_ros.hand.config import HandConfig
 
 ESTIMATORS = ("embedded", "handos")
@@ -52,10 +52,12 @@ def create_hand_estimator(config: HandConfig, device: str = "auto") -> HandEstim
     Raises:
         InputError: unknown estimator or device, an estimator whose weights are not there, bad weights or hand model.
     """
-    if config.estimator == "handos":
-        raise InputError("estimator 'handos': its weights are not part of this version; use estimator 'embedded'")
     if config.estimator not in ESTIMATORS:
         raise unknown_name("estimator", config.estimator, ESTIMATORS)
+    if config.estimator == "handos":
+        from hoi_ros.hand.handos_estimator import HandOsEstimator
+
+        return HandOsEstimator(config, resolve_device(device))
     from hoi_ros.hand.embedded import EmbeddedHandEstimator
 
     return EmbeddedHandEstimator(config, resolve_device(device))

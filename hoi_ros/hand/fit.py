@@ -38,6 +38,8 @@ class FitConfig:
     """Of a shape coefficient about the track's own after many frames."""
     depth_sigma_m: float = 0.005
     """Of a joint's depth taken from the skin over it, where a depth image is given; 0 places the hand only."""
+    landmark_offset_share: float = 1.0
+    """Of `LANDMARK_OFFSETS_M` that the landmarks have; 0 when they are the hand model's own joints."""
     angle_drift_rad: float = 0.35
     """Of a joint angle between frames of a track."""
     huber: float = 1.5
@@ -103,6 +105,7 @@ class HandFitter:
         self.limits = model.joint_limits
         self._angle_rows, self._angle_values = angle_prior(model.joint_angle_names)
         offsets = LANDMARK_OFFSETS_M if model.name == FREE_HAND_NAME else np.zeros((21, 3))
+        offsets = self.config.landmark_offset_share * offsets
         self._anchors = (bone_frames(model.skeleton.keypoints) @ offsets[..., None])[..., 0]
         self._ray_scale = np.ones(21)
         self._ray_scale[[0, 1]] = 1.6

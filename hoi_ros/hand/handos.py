@@ -48,6 +48,9 @@ class HandOsConfig:
     shallow_channels: tuple = setting((96, 192, 384, 768), "channels of the backbone's maps for side tuning")
     query_channels: tuple = setting((256, 256), "channels of the detector's first and last queries")
     from_landmarks: bool = setting(False, "start from the detector's own landmarks, and answer by how they change")
+    residual_share: float = setting(
+        1.0, "how much of the change to the detector's landmarks is believed when running", low=0, high=1
+    )
     dropout: float = setting(
         0.0, "share of instance features and of map channels left out in training", low=0, high=0.9
     )
@@ -387,6 +390,10 @@ class HandOs(nn.Module):
             boxes = torch.cat([refined, boxes[:, :, JOINTS:]], 2)
         if self.config.mask_channels:
             outputs[-1] = replace(outputs[-1], segments=self.segment(features[0]))
+        if detection.landmarks is not None and not self.training:
+            share = self.config.residual_share
+            hedged = torch.lerp(detection.landmarks, outputs[-1].joints_2d, share)
+            outputs[-1] = replace(outputs[-1], joints_2d=hedged)
         return outputs
 
     def _read(self, heads: Heads, tokens: Tensor, boxes: Tensor, detection: Detection, camera: Tensor) -> HandOsOutput:
@@ -401,7 +408,8 @@ class HandOs(nn.Module):
         contact = heads.contact(vertex_tokens).float() if self.config.contact_head else None
         joints = mirrored = None
         if self.config.from_landmarks and detection.landmarks_3d is not None:
-            joints = detection.landmarks_3d + STEP_3D_M * heads.joints_3d(joint_tokens).float()
+            share = 1.0 if self.training else self.config.residual_share
+            joints = detection.landmarks_3d + share * STEP_3D_M * heads.joints_3d(joint_tokens).float()
             mirrored = torch.sigmoid(self.mirror(joint_tokens.mean(2)).float())
         # Millimetres need float32, whatever the layers above run in.
         with torch.autocast(tokens.device.type, enabled=False):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -35,8 +36,23 @@ class HandLandmarks:
         return np.concatenate([self.landmarks_px.min(0), self.landmarks_px.max(0)])
 
 
+class LandmarkReader(Protocol):
+    """Whatever reads hands in regions."""
+
+    offset_share: float
+    """How much of the landmark network's way of setting joints its landmarks have; 0 are the hand model's own."""
+
+    def read(
+        self, color: np.ndarray, regions: Sequence[HandRegion], *, average_mirrored: bool = False
+    ) -> list[HandLandmarks]:
+        """Read one hand per region."""
+        ...
+
+
 class LandmarkNetwork:
     """Reads hands in regions with the converted MediaPipe network."""
+
+    offset_share = 1.0
 
     def __init__(self, device: str = "cpu", threads: int = 2):
         self._network = load_network(WEIGHTS_FOLDER / "hand_landmarks.npz", device, threads)

@@ -113,7 +113,7 @@ def _soften(image: np.ndarray, rng: np.random.Generator, reach: float) -> np.nda
     chance = rng.random()
     if chance < 0.15 * reach:
         length = int(rng.integers(3, 4 + int(12 * reach)))
-        kernel = np.zeros((length, length), np.float32)
+        kernel: np.ndarray = np.zeros((length, length), np.float32)
         kernel[length // 2] = 1
         turn = cv2.getRotationMatrix2D((length / 2 - 0.5, length / 2 - 0.5), float(rng.uniform(0, 180)), 1)
         kernel = cv2.warpAffine(kernel, turn, (length, length))

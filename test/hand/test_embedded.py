@@ -163,8 +163,6 @@ def test_heads_that_agree_are_kept_and_scale_does_not_matter():
 def test_unknown_names_are_refused_with_the_nearest():
     with pytest.raises(InputError, match="did you mean 'embedded'"):
         create_hand_estimator(HandConfig(estimator="embeded"))
-    with pytest.raises(InputError, match="weights"):
-        create_hand_estimator(HandConfig(estimator="handos"))
     with pytest.raises(InputError, match="device"):
         create_hand_estimator(HandConfig(), "gpu")
 

@@ -1,0 +1,304 @@
+"""One call of the HandOS decoder, served by several engines; each is compared with eager torch before it is trusted."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hoi_ros.errors import InputError, MissingLibraryError, unknown_name
+from hoi_ros.hand.handos import Detection, HandOs, HandOsOutput
+
+ENGINES = ("auto", "eager", "compile", "cuda_graph", "onnx", "tensorrt")
+TOLERANCE_M, TOLERANCE = 5e-4, 2e-3
+"""Largest difference from eager in metres of a vertex, and in fractions of the image; half precision needs it."""
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DecodedBatch:
+    """The last layer's answer for B crops or images, without what only training needs."""
+
+    joints_2d: Tensor
+    """(B, K, 21, 2) fractions of the image."""
+    vertices: Tensor
+    """(B, K, V, 3) metres."""
+    joints_3d: Tensor
+    """(B, K, 21, 3) metres."""
+    translation: Tensor
+    """(B, K, 3) metres."""
+
+
+DecoderEngine = Callable[[Detection, Tensor], DecodedBatch]
+
+
+class FlatDecoder(nn.Module):
+    """The decoder with plain tensors in and out, as exporters want it."""
+
+    def __init__(self, network: HandOs):
+        super().__init__()
+        self.network = network
+        self.levels = len(network.config.feature_channels)
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Tensors in the order of `flatten`; joints_2d, vertices, joints_3d, translation."""
+        n = self.levels
+        first, last, boxes, scores = tensors[2 * n : 2 * n + 4]
+        more = tensors[2 * n + 4 : -1]
+        landmarks = (more[0], more[1]) if more else (None, None)
+        detection = Detection(tensors[:n], tensors[n : 2 * n], first, last, boxes, scores, *landmarks)
+        output: HandOsOutput = self.network(detection, tensors[-1])[-1]
+        assert output.vertices is not None and output.joints_3d is not None and output.translation is not None
+        return output.joints_2d, output.vertices, output.joints_3d, output.translation
+
+
+def flatten(detection: Detection, camera: Tensor) -> tuple[Tensor, ...]:
+    """A detection's tensors in order, the camera last."""
+    named = (detection.first_queries, detection.last_queries, detection.boxes, detection.scores)
+    more = [x for x in (detection.landmarks, detection.landmarks_3d) if x is not None]
+    return (*detection.features, *detection.shallow, *named, *more, camera)
+
+
+def example(network: HandOs, batch: int = 1, device: str = "cpu", instances: int = 1) -> tuple[Detection, Tensor]:
+    """A made-up detection of the network's size, for warming up, exporting and comparing."""
+    config, make = network.config, torch.Generator().manual_seed(0)
+
+    def noise(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=make).to(device)
+
+    sides = [
+        14 // 2**level if config.from_landmarks else 40 // 2**level for level in range(len(config.feature_channels))
+    ]
+    shallow = [14] * len(sides) if config.from_landmarks else sides
+    shape = (batch, instances)
+    boxes = torch.tensor([0.5, 0.5, 0.6, 0.6], device=device).expand(*shape, 4)
+    rest = torch.from_numpy(network.topology.joints).to(device)
+    joints = (rest - rest.mean(0)).expand(*shape, 21, 3) + 0.004 * noise(*shape, 21, 3)
+    detection = Detection(
+        tuple(noise(batch, c, s, s) for c, s in zip(config.feature_channels, sides)),
+        tuple(noise(batch, c, s, s) for c, s in zip(config.shallow_channels, shallow)),
+        noise(*shape, config.query_channels[0]),
+        noise(*shape, config.query_channels[1]),
+        boxes.contiguous(),
+        torch.ones(shape, device=device),
+        (0.5 + 0.1 * noise(*shape, 21, 2)) if config.from_landmarks else None,
+        joints if config.from_landmarks else None,
+    )
+    return detection, torch.tensor([[3.0, 3.0, 0.5, 0.5]], device=device).expand(batch, 4).contiguous()
+
+
+def create_engine(network: HandOs, name: str = "auto", device: str = "cpu", cache: Path | None = None) -> DecoderEngine:
+    """Make an engine and compare it with eager; one that fails or differs is replaced by eager, with one warning.
+
+    Args:
+        network: in eval mode.
+        name: one of `ENGINES`; auto is CUDA graphs on a GPU and eager on the CPU.
+        device: 'cpu' or a CUDA device.
+        cache: folder for built engines; None is ~/.cache/hoi_ros.
+
+    Raises:
+        InputError: unknown name.
+    """
+    if name not in ENGINES:
+        raise unknown_name("engine", name, ENGINES)
+    device = "cpu" if device == "torch" else device
+    network = network.to(device).eval()
+    eager = EagerEngine(network, device)
+    if name == "auto":
+        name = "cuda_graph" if device.startswith("cuda") else "eager"
+    if name == "eager":
+        eager(*example(network, 1, device))
+        return eager
+    try:
+        engine = _make(name, network, device, cache or Path.home() / ".cache" / "hoi_ros")
+        difference = largest_difference(engine, eager, network, device)
+        if difference > 1:
+            raise InputError(f"its answer differs from eager {difference:.1f} times more than allowed")
+    except Exception as error:  # builders raise whatever their own libraries do
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        _log.warning("HandOS engine '%s' cannot be used (%s): eager torch runs instead", name, reason)
+        return eager
+    return engine
+
+
+def _make(name: str, network: HandOs, device: str, cache: Path) -> DecoderEngine:
+    if name == "compile":
+        return CompiledEngine(network, device)
+    if name == "cuda_graph":
+        return CudaGraphEngine(network, device)
+    if name == "onnx":
+        return OnnxEngine(network, device)
+    return TensorRtEngine(network, device, cache)
+
+
+def largest_difference(engine: DecoderEngine, eager: DecoderEngine, network: HandOs, device: str = "cpu") -> float:
+    """Worst difference of two engines on one and two hands, in units of the tolerances; not finite counts as worst."""
+    worst = 0.0
+    for batch in (1, 2):
+        detection, camera = example(network, batch, device)
+        ours, theirs = engine(detection, camera), eager(detection, camera)
+        for name, unit in (("joints_2d", TOLERANCE), ("vertices", TOLERANCE_M), ("joints_3d", TOLERANCE_M)):
+            difference = (getattr(ours, name).float() - getattr(theirs, name).float()).abs().max().item()
+            worst = max(worst, difference / unit if np.isfinite(difference) else float("inf"))
+    return worst
+
+
+class EagerEngine:
+    """Plain torch; half precision on a GPU."""
+
+    def __init__(self, network: HandOs, device: str):
+        self._flat, self._cuda = FlatDecoder(network), device.startswith("cuda")
+        self._device = torch.device(device)
+
+    def __call__(self, detection: Detection, camera: Tensor) -> DecodedBatch:
+        with torch.inference_mode(), torch.autocast(self._device.type, torch.float16, enabled=self._cuda):
+            return DecodedBatch(*self._flat(*(t.to(self._device) for t in flatten(detection, camera))))
+
+
+class CompiledEngine:
+    """torch.compile; the first calls are slow."""
+
+    def __init__(self, network: HandOs, device: str):
+        self._flat = torch.compile(FlatDecoder(network))
+        self._cuda, self._device = device.startswith("cuda"), torch.device(device)
+
+    def __call__(self, detection: Detection, camera: Tensor) -> DecodedBatch:
+        with torch.inference_mode(), torch.autocast(self._device.type, torch.float16, enabled=self._cuda):
+            return DecodedBatch(*self._flat(*(t.to(self._device) for t in flatten(detection, camera))))
+
+
+class CudaGraphEngine:
+    """One recorded graph a number of hands: inputs are copied into it, nothing is allocated a frame."""
+
+    def __init__(self, network: HandOs, device: str):
+        if not torch.cuda.is_available():
+            raise InputError("CUDA graphs need an NVIDIA GPU")
+        self._flat, self._device = FlatDecoder(network), torch.device(device)
+        self._graphs: dict[tuple[int, ...], tuple[Any, tuple[Tensor, ...], tuple[Tensor, ...]]] = {}
+
+    def __call__(self, detection: Detection, camera: Tensor) -> DecodedBatch:
+        tensors = flatten(detection, camera)
+        key = tuple(detection.boxes.shape[:2])
+        if key not in self._graphs:
+            self._graphs[key] = self._record(tensors)
+        graph, inputs, outputs = self._graphs[key]
+        for still, new in zip(inputs, tensors):
+            still.copy_(new, non_blocking=True)
+        graph.replay()
+        return DecodedBatch(*outputs)
+
+    def _record(self, tensors: tuple[Tensor, ...]) -> tuple[Any, tuple[Tensor, ...], tuple[Tensor, ...]]:
+        inputs = tuple(t.to(self._device).clone() for t in tensors)
+        stream = torch.cuda.Stream()
+        with torch.inference_mode(), torch.autocast("cuda", torch.float16, cache_enabled=False):
+            with torch.cuda.stream(stream):
+                for _ in range(3):
+                    self._flat(*inputs)
+            torch.cuda.current_stream().wait_stream(stream)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                outputs = self._flat(*inputs)
+        return graph, inputs, outputs
+
+
+class OnnxEngine:
+    """ONNX Runtime on an exported graph, one session a number of hands."""
+
+    def __init__(self, network: HandOs, device: str):
+        self._network, self._device = network, device
+        self._sessions: dict[tuple[int, ...], Any] = {}
+
+    def __call__(self, detection: Detection, camera: Tensor) -> DecodedBatch:
+        tensors = flatten(detection, camera)
+        key = tuple(detection.boxes.shape[:2])
+        if key not in self._sessions:
+            self._sessions[key] = self._session(export_onnx(self._network, tensors))
+        session = self._sessions[key]
+        names = [entry.name for entry in session.get_inputs()]
+        values = dict(zip((f"input_{k}" for k in range(len(tensors))), tensors))
+        feed = {name: values[name].cpu().numpy() for name in names}
+        return DecodedBatch(*(torch.from_numpy(a).to(self._device) for a in session.run(None, feed)))
+
+    def _session(self, graph: bytes) -> Any:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise MissingLibraryError("ONNX Runtime is not installed: pip install onnxruntime") from error
+        wanted = ["CUDAExecutionProvider"] if self._device.startswith("cuda") else []
+        return onnxruntime.InferenceSession(graph, providers=[*wanted, "CPUExecutionProvider"])
+
+
+def export_onnx(network: HandOs, tensors: tuple[Tensor, ...]) -> bytes:
+    """The decoder as an ONNX file for inputs of these shapes, named input_0, input_1, ...
+
+    Raises:
+        MissingLibraryError: the onnx package is not installed.
+    """
+    try:
+        import onnx  # noqa: F401
+    except ImportError as error:
+        raise MissingLibraryError("exporting needs the onnx package: pip install onnx onnxscript") from error
+    file: Any = io.BytesIO()
+    names = [f"input_{k}" for k in range(len(tensors))]
+    with torch.inference_mode():
+        torch.onnx.export(
+            FlatDecoder(network).cpu().eval(), tuple(t.cpu() for t in tensors), file, input_names=names,
+            output_names=["joints_2d", "vertices", "joints_3d", "translation"], opset_version=20, dynamo=False,
+        )  # fmt: skip
+    return file.getvalue()
+
+
+class TensorRtEngine:
+    """torch-tensorrt in half precision; built engines are kept in a file named by GPU, versions and weights."""
+
+    def __init__(self, network: HandOs, device: str, cache: Path):
+        try:
+            import torch_tensorrt
+        except ImportError as error:
+            raise MissingLibraryError("TensorRT is not installed: pip install torch-tensorrt") from error
+        if not device.startswith("cuda"):
+            raise InputError("TensorRT needs an NVIDIA GPU")
+        self._library, self._network, self._cache = torch_tensorrt, network, cache
+        self._device = torch.device(device)
+        self._engines: dict[tuple[int, ...], Any] = {}
+
+    def __call__(self, detection: Detection, camera: Tensor) -> DecodedBatch:
+        tensors = tuple(t.to(self._device) for t in flatten(detection, camera))
+        key = tuple(detection.boxes.shape[:2])
+        if key not in self._engines:
+            self._engines[key] = self._load_or_build(tensors, key)
+        return DecodedBatch(*self._engines[key](*tensors))
+
+    def _load_or_build(self, tensors: tuple[Tensor, ...], key: tuple[int, ...]) -> Any:
+        versions = f"{torch.__version__} {self._library.__version__} {torch.cuda.get_device_name(self._device)} {key}"
+        path = self._cache / f"handos_{fingerprint(self._network, versions)}.ep"
+        if path.exists():
+            try:
+                return torch.export.load(str(path)).module()
+            except Exception as error:  # a file of a broken build is built anew
+                _log.warning("TensorRT engine %s cannot be read (%s): it is built anew", path, type(error).__name__)
+        built = self._library.compile(
+            FlatDecoder(self._network), ir="dynamo", inputs=list(tensors),
+            enabled_precisions={torch.float16, torch.float32}, min_block_size=3,
+        )  # fmt: skip
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._library.save(built, str(path), inputs=list(tensors))
+        return built
+
+
+def fingerprint(network: HandOs, versions: str) -> str:
+    """Sixteen hexadecimal digits of a network's size, weights and what it was built with."""
+    digest = hashlib.sha256(versions.encode())
+    digest.update(repr(network.config).encode())
+    for name, parameter in network.named_parameters():
+        digest.update(name.encode())
+        digest.update(parameter.detach().float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,135 @@
+"""Estimator 'handos': palm detector and tracks as before, but every hand is read by the HandOS decoder.
+
+The shipped network is the compact, two-stage variant: the landmark network is its frozen detector and first guess, and
+the decoder answers with 2D joints, all vertices and by them the side. Inverse kinematics (the mesh fit of the embedded
+estimator) turns its joints into joint angles and places the hand; the mesh that is published is the network's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hoi_ros.datatypes import HandEstimate
+from hoi_ros.errors import InputError
+from hoi_ros.hand.config import HandConfig
+from hoi_ros.hand.embedded import EmbeddedHandEstimator, TrackMemory
+from hoi_ros.hand.embedded_features import CROP_SIDE, LandmarkFeatures, detection_from_features
+from hoi_ros.hand.engine import DecoderEngine, create_engine
+from hoi_ros.hand.handos import HandOs
+from hoi_ros.hand.handos_weights import SHIPPED, load_weights
+from hoi_ros.hand.landmarks import HandLandmarks
+from hoi_ros.hand.regions import HandRegion
+from hoi_ros.hand_model import HandModel
+from hoi_ros.hand_model.model import MIRROR
+
+TYPICAL_FOCAL = 3.0
+"""Focal length of a crop in crop sides: the decoder's mesh and 2D joints do not depend on it."""
+SIDE_SHARPNESS, THICKNESS_M = 12.0, 0.005
+"""A mesh whose volume over surface is this thick is surely of the side that its faces say."""
+
+
+@dataclass(frozen=True)
+class DecodedHand(HandLandmarks):
+    """Landmarks as tracks and fit know them, with the network's mesh."""
+
+    vertices: np.ndarray
+    """(V, 3) metres about the landmarks' mean, along the image's axes like `world_landmarks`."""
+
+
+class HandOsReader:
+    """Reads hands in regions, with the face of `LandmarkNetwork`."""
+
+    def __init__(self, network: HandOs, engine: DecoderEngine, device: str, threads: int):
+        self._features = LandmarkFeatures(device, threads)
+        self._engine = engine
+        self._faces = network.topology.faces
+        # What the network leaves of the landmark network's joints keeps their way of lying.
+        self.offset_share = 1 - network.config.residual_share
+
+    def read(
+        self, color: np.ndarray, regions: Sequence[HandRegion], *, average_mirrored: bool = False
+    ) -> list[HandLandmarks]:
+        """Read one hand per region.
+
+        Args:
+            color: (H, W, 3) uint8 RGB.
+            regions: where hands may be.
+            average_mirrored: decode the mirrored crop too and average; twice the time.
+        """
+        if not regions:
+            return []
+        crops = np.stack([region.crop(color, CROP_SIDE) for region in regions])
+        rows = self._decode(crops)
+        if average_mirrored:
+            points, joints, vertices, presence = self._decode(np.ascontiguousarray(crops[:, :, ::-1]))
+            points[..., 0] = 1 - points[..., 0]
+            mirrored = (points, joints * MIRROR, vertices * MIRROR, presence)
+            rows = tuple((a + b) / 2 for a, b in zip(rows, mirrored))
+        return [self._in_image(region, *row) for region, row in zip(regions, zip(*rows))]
+
+    def _decode(self, crops: np.ndarray) -> tuple[np.ndarray, ...]:
+        """2D joints (N, 21, 2) in the crop; joints and vertices about their mean, metres; presence (N,)."""
+        features = {name: torch.from_numpy(np.ascontiguousarray(v)) for name, v in self._features.read(crops).items()}
+        detection = detection_from_features(features)
+        camera = torch.tensor([TYPICAL_FOCAL, TYPICAL_FOCAL, 0.5, 0.5]).expand(len(crops), 4)
+        output = self._engine(detection, camera)
+        joints, vertices = output.joints_3d[:, 0], output.vertices[:, 0]
+        middle = joints.mean(1, keepdim=True)
+        arrays = (output.joints_2d[:, 0], joints - middle, vertices - middle, features["presence"][:, 0])
+        return tuple(a.float().cpu().numpy().astype(np.float64) for a in arrays)
+
+    def _in_image(
+        self, region: HandRegion, points: np.ndarray, joints: np.ndarray, vertices: np.ndarray, presence: float
+    ) -> DecodedHand:
+        turn = np.eye(3)
+        turn[:2, :2] = region.rotation
+        right = right_probability(vertices, self._faces)
+        return DecodedHand(region.to_image(points), joints @ turn.T, float(presence), right, vertices @ turn.T)
+
+
+class HandOsEstimator(EmbeddedHandEstimator):
+    """Hands by HandOS; tracks, smoothing and placement are the embedded estimator's."""
+
+    def __init__(self, config: HandConfig, device: str = "cpu"):
+        if config.hand_model:
+            raise InputError("estimator 'handos' with a hand_model: its weights are the free hand's; leave one out")
+        path = Path(config.handos_weights) if config.handos_weights else SHIPPED
+        network, _ = load_weights(path, HandModel.load())
+        engine = create_engine(network, config.handos_engine, device)
+        super().__init__(config, device, HandOsReader(network, engine, device, config.threads))
+
+    def _with_own_mesh(
+        self, hand: HandEstimate, landmarks: HandLandmarks, memory: TrackMemory | None, dt_s: float
+    ) -> HandEstimate:
+        """The network's mesh, turned, moved and scaled onto the joints that the fit has placed."""
+        if not isinstance(landmarks, DecodedHand) or hand.landmarks_camera is None:
+            return hand
+        vertices = landmarks.vertices
+        if memory is not None:
+            vertices = memory.mesh.update(vertices, dt_s, 0.1)
+        own = landmarks.world_landmarks - landmarks.world_landmarks.mean(0)
+        placed = hand.landmarks_camera - hand.landmarks_camera.mean(0)
+        scale, rotation = _turn_onto(own, placed)
+        moved = scale * vertices @ rotation.T + hand.landmarks_camera.mean(0)
+        return replace(hand, vertices_camera=moved.astype(np.float32))
+
+
+def right_probability(vertices: np.ndarray, right_faces: np.ndarray) -> float:
+    """0 to 1 that vertices (V, 3) are a right hand's: with a right hand's faces they enclose a positive volume."""
+    corners = (vertices - vertices.mean(0))[right_faces]
+    volume = np.einsum("fc,fc->", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])) / 6
+    surface = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1).sum() / 2
+    thickness = float(volume) / max(float(surface), 1e-9) / THICKNESS_M
+    return float(1 / (1 + np.exp(-SIDE_SHARPNESS * np.clip(thickness, -1, 1))))
+
+
+def _turn_onto(points: np.ndarray, goal: np.ndarray) -> tuple[float, np.ndarray]:
+    """Scale and rotation (3, 3) between centred points (N, 3)."""
+    u, sizes, vt = np.linalg.svd(goal.T @ points)
+    turn = np.array([1, 1, np.sign(np.linalg.det(u @ vt))])
+    return float((sizes * turn).sum() / max(float((points**2).sum()), 1e-12)), u @ np.diag(turn) @ vt

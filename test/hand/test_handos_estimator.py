@@ -1,0 +1,205 @@
+"""Estimator 'handos' on drawn hands, and its engines: found, followed, mirrored; sides from normals alone."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from drawn_hand import draw_hand
+from handos_cases import TINY, tiny_network, topology
+
+from hoi_ros.datatypes import CameraIntrinsics, RgbdFrame
+from hoi_ros.errors import InputError
+from hoi_ros.geometry import project
+from hoi_ros.hand import HandConfig, create_hand_estimator
+from hoi_ros.hand.embedded_features import COMPACT, LandmarkFeatures, detection_from_features, merge_landmark_heads
+from hoi_ros.hand.engine import EagerEngine, OnnxEngine, create_engine, example, fingerprint, largest_difference
+from hoi_ros.hand.handos import HandOs
+from hoi_ros.hand.handos_estimator import right_probability
+from hoi_ros.hand.handos_weights import SHIPPED, load_weights
+from hoi_ros.hand.landmarks import merge_heads
+from hoi_ros.hand.regions import HandRegion
+from hoi_ros.hand_model import HandModel
+
+
+def frame(color: np.ndarray, time_s: float = 0.0, index: int = 0) -> RgbdFrame:
+    height, width = color.shape[:2]
+    return RgbdFrame(color, CameraIntrinsics.from_fov(width, height), int(time_s * 1e9), index)
+
+
+@pytest.fixture(scope="module")
+def shared():
+    return create_hand_estimator(HandConfig(estimator="handos"), "cpu")
+
+
+@pytest.fixture
+def estimator(shared):
+    shared.reset()
+    return shared
+
+
+@pytest.mark.parametrize("independent", [False, True])
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_drawn_hand_is_found_with_its_own_mesh(estimator, side, independent):
+    hands = estimator.estimate(frame(draw_hand(side, turn_rad=0.4)), independent=independent)
+    assert [hand.handedness for hand in hands] == [side]
+    hand = hands[0]
+    assert hand.vertices_camera.shape == (778, 3) and 0.3 < hand.joints_camera[9, 2] < 0.65
+    regressed = topology().regressor @ hand.vertices_camera
+    assert np.linalg.norm(regressed - hand.joints_camera, axis=1).mean() < 0.012
+    camera = CameraIntrinsics.from_fov(640, 480)
+    np.testing.assert_allclose(project(hand.joints_camera, camera), hand.joints_px, atol=1e-6)
+    faces, corners = estimator.faces(side), hand.vertices_camera.astype(float)
+    corners = (corners - corners.mean(0))[faces]
+    assert np.einsum("fc,fc->", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])) > 0, "normals point outwards"
+
+
+def test_a_mirrored_picture_has_the_mirrored_mesh_of_the_other_hand(estimator):
+    picture = draw_hand("right", turn_rad=0.4)
+    hand = estimator.estimate(frame(picture), independent=True)[0]
+    other = estimator.estimate(frame(np.ascontiguousarray(picture[:, ::-1])), independent=True)[0]
+    assert (hand.handedness, other.handedness) == ("right", "left")
+    mirrored = other.vertices_camera * [-1, 1, 1]
+    shift = (mirrored - hand.vertices_camera).mean(0)
+    assert np.linalg.norm(mirrored - shift - hand.vertices_camera, axis=1).mean() < 0.006
+
+
+def test_decoding_a_mirrored_crop_and_averaging_is_symmetric(shared):
+    """With the mirrored average a mirrored crop gives the mirrored mesh to within rounding."""
+    reader = shared._landmarks
+    crop = draw_hand("right")[130:354, 208:432]
+    whole = HandRegion(np.array([111.5, 111.5]), 224.0, 0.0)
+    plain = reader.read(crop, [whole], average_mirrored=True)[0]
+    mirrored = reader.read(np.ascontiguousarray(crop[:, ::-1]), [whole], average_mirrored=True)[0]
+    np.testing.assert_allclose(mirrored.vertices * [-1, 1, 1], plain.vertices, atol=2e-4)
+    assert plain.right_probability + mirrored.right_probability == pytest.approx(1, abs=1e-3)
+
+
+def test_a_hand_keeps_its_track_and_side(estimator):
+    seen = []
+    for i in range(8):
+        picture = draw_hand("left", center=(280 + 6 * i, 240), hand_px=200)
+        seen += [(h.track_id, h.handedness) for h in estimator.estimate(frame(picture, i / 30, i))]
+    assert len(seen) >= 7 and len(set(seen)) == 1 and seen[0][1] == "left"
+
+
+def test_nothing_in_a_grey_picture(estimator):
+    assert estimator.estimate(frame(np.full((120, 160, 3), 90, np.uint8)), independent=True) == []
+
+
+def test_bad_settings_are_named(tmp_path):
+    with pytest.raises(InputError, match="are missing"):
+        create_hand_estimator(HandConfig(estimator="handos", handos_weights=str(tmp_path / "no.npz")))
+    with pytest.raises(InputError, match="hand_model"):
+        create_hand_estimator(HandConfig(estimator="handos", hand_model="MANO_RIGHT.pkl"))
+    with pytest.raises(InputError, match="did you mean 'onnx'"):
+        create_hand_estimator(HandConfig(estimator="handos", handos_engine="onx"))
+
+
+def test_the_shipped_weights_are_small_and_say_what_they_are():
+    assert SHIPPED.stat().st_size < 12e6
+    network, card = load_weights(SHIPPED)
+    assert network.config.from_landmarks and card["step"] > 0 and "seed" in card
+
+
+# Features
+
+
+def test_heads_are_merged_as_the_landmark_network_does():
+    rng = np.random.default_rng(0)
+    image, world = rng.normal(0.5, 0.2, (3, 21, 3)), rng.normal(0, 0.05, (3, 21, 3))
+    centred = torch.from_numpy(world - world.mean(1, keepdims=True))
+    ours = merge_landmark_heads(torch.from_numpy(image), centred).numpy()
+    for row, one in zip(ours, (merge_heads(a, b) for a, b in zip(image, world))):
+        np.testing.assert_allclose(row - row.mean(0), one - one.mean(0), atol=1e-9)
+
+
+def test_an_untrained_network_answers_the_detectors_landmarks():
+    """Every head of the compact network starts at 0: before training it is as good as its detector."""
+    torch.manual_seed(0)
+    network = HandOs(replace(COMPACT, coarse_vertices=24), topology()).eval()
+    crop = draw_hand("right")[130:354, 208:432][None]
+    features = {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in LandmarkFeatures().read(crop).items()}
+    detection = detection_from_features(features)
+    with torch.inference_mode():
+        output = network(detection, torch.tensor([[3.0, 3.0, 0.5, 0.5]]))[-1]
+    torch.testing.assert_close(output.joints_2d, detection.landmarks, atol=1e-5, rtol=0)
+    error = (output.joints_3d - detection.landmarks_3d).norm(dim=-1)
+    assert error.mean() < 0.01
+
+
+# Sides
+
+
+def test_sides_come_from_normals():
+    model = HandModel.load()
+    rng = np.random.default_rng(1)
+    angles = np.clip(rng.normal(0.3, 0.4, (20, 22)), *model.joint_limits.T)
+    right = model.pose(angles, np.zeros((20, 10)), "right").vertices.astype(float)
+    for vertices in right:
+        assert right_probability(vertices, model.right_faces) > 0.98
+        assert right_probability(vertices * [-1, 1, 1], model.right_faces) < 0.02
+    flat = right[0] * [1, 1, 0]
+    assert right_probability(flat, model.right_faces) == pytest.approx(0.5, abs=0.05)
+
+
+# Engines
+
+
+@pytest.fixture
+def network():
+    config = replace(TINY, from_landmarks=True)
+    return tiny_network(shaken=0.05, from_landmarks=config.from_landmarks)
+
+
+def test_onnx_agrees_with_eager(network):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    assert largest_difference(OnnxEngine(network, "cpu"), EagerEngine(network, "cpu"), network) < 0.2
+
+
+@pytest.mark.parametrize("name", ["cuda_graph", "tensorrt"])
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without GPU")
+def test_an_engine_that_cannot_run_gives_way_to_eager_with_one_warning(network, name, caplog):
+    with caplog.at_level(logging.WARNING):
+        engine = create_engine(network, name)
+    assert isinstance(engine, EagerEngine)
+    assert len(caplog.records) == 1 and name in caplog.text
+
+
+def test_an_engine_that_answers_otherwise_is_not_used(network, caplog, monkeypatch):
+    other = tiny_network(seed=8, shaken=0.05, from_landmarks=True)
+    monkeypatch.setattr("hoi_ros.hand.engine._make", lambda *_: EagerEngine(other, "cpu"))
+    with caplog.at_level(logging.WARNING):
+        engine = create_engine(network, "onnx")
+    assert "differs" in caplog.text
+    detection, camera = example(network)
+    torch.testing.assert_close(
+        engine(detection, camera).vertices, EagerEngine(network, "cpu")(detection, camera).vertices
+    )
+
+
+def test_two_hands_at_once_are_those_hands_alone(network):
+    engine = EagerEngine(network, "cpu")
+    detection, camera = example(network, 2)
+    both = engine(detection, camera).vertices
+    for k in range(2):
+        one = replace(
+            detection,
+            **{
+                name: tuple(x[k : k + 1] for x in value) if isinstance(value, tuple) else value[k : k + 1]
+                for name, value in vars(detection).items()
+            },
+        )
+        torch.testing.assert_close(engine(one, camera[:1]).vertices[0], both[k], atol=1e-5, rtol=1e-4)
+
+
+def test_the_fingerprint_follows_weights_size_and_versions(network):
+    same, other = fingerprint(network, "a"), fingerprint(network, "b")
+    assert same == fingerprint(network, "a") != other
+    with torch.no_grad():
+        network.mirror.bias += 1
+    assert fingerprint(network, "a") != same
