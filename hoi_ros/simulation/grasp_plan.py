@@ -67,7 +67,7 @@ def plan_grasps(item: SimObject, solvers: list[GraspSolver], R_view_world: np.nd
     first, yaw_start = min(
         ((hold, yaw) for hold in own for yaw in TURNS), key=lambda pair: pair[0].cost + arms.cost(*pair)
     )
-    outwards = 1.0 if first.side == "right" else -1.0
+    outwards = -1.0 if first.side == "right" else 1.0
     yaw_regrasp = yaw_start + outwards * np.radians(85)
     second = sorted(own, key=lambda h: h.cost + arms.cost(h, yaw_regrasp) + _sameness(first, h))[:_BEST]
     third = sorted(others, key=lambda h: h.cost + arms.cost(h, yaw_start))[: 2 * _BEST]

@@ -15,9 +15,9 @@ from hoi_ros.simulation.surface import SimObject
 
 # Turn about the upright axis (outwards for the holding hand) and tip of the top towards the camera, degrees.
 _SHOWN = ((-15, 0), (45, 15), (80, 55), (0, 40), (-15, -60), (70, -45))
-_REACH_S, _CLOSE_S, _OPEN_S, _LEAVE_S = 1.2, 0.6, 0.5, 1.1
+_REACH_S, _CLOSE_S, _OPEN_S, _LEAVE_S = 1.4, 0.6, 0.5, 1.3
 _TURN_S = 0.9
-_ASIDE_M, _AWAY_M = 0.2, 0.42
+_ASIDE_M, _AWAY_M = 0.2, 0.55
 
 
 class _Stay:
@@ -120,7 +120,7 @@ class GraspScene(Scene):
     def _show(self, course: PoseCourse, hold: Hold, yaw: float) -> None:
         """From the table up, and through the views."""
         course.go(self._on_table(yaw, 0.04))
-        outwards = 1.0 if hold.side == "right" else -1.0
+        outwards = -1.0 if hold.side == "right" else 1.0
         for turn, tip in _SHOWN:
             course.go(self._in_air(yaw + outwards * np.radians(turn), np.radians(tip)))
             course.wait(0.15)

@@ -12,7 +12,7 @@ from hoi_ros.simulation.raycast import TriangleScene
 from hoi_ros.simulation.surface import sample_texture
 
 PIXELS_PER_M = 2600.0
-ARM_RINGS = 16
+ARM_RINGS = 18
 ARM_SIDES = 40
 _TONES = np.array([[236, 196, 172], [214, 164, 134], [176, 122, 90], [122, 80, 58], [84, 56, 44]], np.float32)
 
@@ -237,7 +237,9 @@ class ForearmShape:
         self._outline = self._circle * radius[:, None]
         self.faces = arm_faces()
         rng = np.random.default_rng([seed, 502])
-        steps = np.concatenate([[0, 0.008, 0.02, 0.035, 0.05], np.linspace(0.065, 0.42, ARM_RINGS - 7), [0.56, 0.7]])
+        steps = np.concatenate(
+            [[0, 0.008, 0.02, 0.035, 0.05], np.linspace(0.065, 0.42, ARM_RINGS - 8), [0.5, 0.6, 0.75]]
+        )
         self._steps, self._sleeve_from = steps, sleeve_from_m
         wrinkle = 1 + 0.035 * rng.standard_normal((ARM_RINGS, ARM_SIDES))
         self._wrinkle = cv2.GaussianBlur(np.tile(wrinkle, (1, 3)), (0, 0), 1.2)[:, ARM_SIDES : 2 * ARM_SIDES]
@@ -257,11 +259,15 @@ class ForearmShape:
         out = -rotation[:, 1]
         target = elbow_camera - start
         target = target / np.linalg.norm(target)
+        # An arm that leads away from the camera rises beyond the elbow to a shoulder above the picture.
+        shoulder = target + 3 * np.clip(1.5 * target[2], 0, 1) * np.array([0, -1.0, 0])
+        shoulder = shoulder / np.linalg.norm(shoulder)
         center, x_axis = start.copy(), rotation[:, 0] * mirror[0]
         rings = []
         for r, s in enumerate(self._steps):
             bend = min(1.0, s / 0.07)
-            along = out * (1 - bend) + target * bend
+            lift = float(ease((s - 0.24) / 0.16))
+            along = out * (1 - bend) + (target * (1 - lift) + shoulder * lift) * bend
             along = along / np.linalg.norm(along)
             if r:
                 center = center + along * (s - self._steps[r - 1])
