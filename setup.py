@@ -87,6 +87,9 @@ setup(
             "ros-common-interfaces==5.5.1; sys_platform == 'linux' and platform_machine == 'x86_64'",
         ],
         "realsense": ["pyrealsense2>=2.54"],
+        # Full-image detectors for HandOS, and its ONNX engine.
+        "detectors": ["transformers>=5.0"],
+        "onnx": ["onnx>=1.16", "onnxruntime>=1.20"],
         # Plots of `hoi bench` and one of the peers it measures beside this project.
         "bench": ["matplotlib>=3.8", "small_gicp>=1.0"],
         "test": ["pytest>=8.0", "websockets>=13.0", "ruff>=0.8", "mypy>=1.13"],

@@ -57,7 +57,7 @@ def assign_instances(scores: Tensor, boxes: Tensor, true_boxes: Tensor) -> tuple
     cost = matching_cost(scores, boxes, true_boxes)
     overlap = box_overlap(boxes, true_boxes)
     best = overlap.topk(min(CANDIDATES, len(boxes)), dim=0).values
-    counts = best.sum(0).int().clamp(min=1, max=len(boxes)).tolist()
+    counts = (best.sum(0) + 1e-4).int().clamp(min=1, max=len(boxes)).tolist()
     chosen = torch.zeros_like(cost, dtype=torch.bool)
     for hand, count in enumerate(counts):
         chosen[cost[:, hand].topk(count, largest=False).indices, hand] = True

@@ -1,0 +1,149 @@
+"""The one-stage path: SimOTA's choice and padding, every hand of an image at once, three families of detectors."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from handos_cases import TINY, detection, tiny_network, topology
+from torch import nn
+
+from hoi_ros.errors import InputError
+from hoi_ros.hand.full_image_detectors import FullImageDetector, load_detector
+from hoi_ros.hand.handos import HandOs
+from hoi_ros.hand.one_stage import OneStageHandOs, choose_instances
+
+VIEW = torch.tensor([1.2, 1.6, 0.5, 0.5])
+
+
+class FixedDetector(nn.Module):
+    """Says the same of every image."""
+
+    def __init__(self, boxes, scores):
+        super().__init__()
+        self.answer = replace(detection(1, len(boxes)), boxes=torch.tensor([boxes]), scores=torch.tensor([scores]))
+
+    def forward(self, images):
+        return self.answer
+
+
+def test_every_well_scored_hand_of_an_image_is_decoded_and_copies_are_not():
+    boxes = [[0.3, 0.5, 0.2, 0.2], [0.301, 0.5, 0.2, 0.2], [0.7, 0.5, 0.3, 0.3], [0.5, 0.9, 0.1, 0.1]]
+    model = OneStageHandOs(FixedDetector(boxes, [0.8, 0.9, 0.3, 0.02]), tiny_network(shaken=0.05))
+    hands = model.find(torch.zeros(3, 32, 32), VIEW)
+    assert hands.scores.tolist() == pytest.approx([0.9, 0.3])
+    assert hands.vertices_camera.shape == (2, 778, 3) and hands.right.shape == (2,)
+    regressed = torch.from_numpy(topology().regressor) @ hands.vertices_camera
+    torch.testing.assert_close(regressed, hands.joints_camera, atol=1e-4, rtol=1e-4)
+    nothing = model.find(torch.zeros(3, 32, 32), VIEW, score=0.95)
+    assert nothing.vertices_camera.shape == (0, 778, 3)
+
+
+def test_instances_for_training_are_padded_and_marked():
+    found = detection(2, 5)
+    hand = torch.tensor([[0.5, 0.5, 0.3, 0.3]])
+    found = replace(found, boxes=torch.tensor([[0.5, 0.5, 0.3, 0.3]]).expand(2, 5, 4).clone(), scores=torch.rand(2, 5))
+    found.boxes[0, 2:] = torch.tensor([0.1, 0.1, 0.05, 0.05])
+    chosen = choose_instances(found, [hand, hand])
+    assert chosen.valid.sum(1).tolist() == [2, 5] and chosen.detection.boxes.shape == (2, 5, 4)
+    assert choose_instances(found, [hand[:0], hand[:0]]).valid.sum() == 0
+
+
+# Detectors from transformers
+
+
+def rt_detr(transformers, family):
+    stages = ["stage2", "stage3", "stage4"]
+    sizes = dict(
+        encoder_hidden_dim=32, encoder_ffn_dim=32, encoder_attention_heads=4, d_model=32, num_queries=12,
+        decoder_in_channels=[32, 32, 32], decoder_ffn_dim=32, decoder_layers=2, decoder_attention_heads=4,
+        feat_strides=[8, 16, 32], num_denoising=0, id2label={0: "person", 1: "Hand"},
+    )  # fmt: skip
+    if family == "rt_detr_v2":
+        backbone = transformers.RTDetrResNetConfig(
+            embedding_size=8, hidden_sizes=[8, 12, 16, 20], depths=[1] * 4, layer_type="basic", out_features=stages
+        )
+        config = transformers.RTDetrV2Config(backbone_config=backbone, encoder_in_channels=[12, 16, 20], **sizes)
+        return transformers.RTDetrV2ForObjectDetection(config)
+    backbone = transformers.HGNetV2Config(
+        stem_channels=[3, 8, 8], hidden_sizes=[8, 12, 16, 20], stage_in_channels=[8, 8, 12, 16],
+        stage_mid_channels=[4, 4, 4, 4], stage_out_channels=[8, 12, 16, 20], stage_num_blocks=[1] * 4,
+        stage_numb_of_layers=[1] * 4, stage_downsample=[False, True, True, True],
+        stage_light_block=[False] * 4, stage_kernel_size=[3] * 4, out_features=stages,
+    )  # fmt: skip
+    config = transformers.DFineConfig(backbone_config=backbone, encoder_in_channels=[12, 16, 20], **sizes)
+    return transformers.DFineForObjectDetection(config)
+
+
+def grounding_dino(transformers, folder):
+    (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "hand", "."]))
+    transformers.BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
+    text = transformers.BertConfig(
+        vocab_size=8, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
+    )
+    backbone = transformers.SwinConfig(
+        embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=4,
+        out_features=["stage2", "stage3", "stage4"],
+    )  # fmt: skip
+    config = transformers.GroundingDinoConfig(
+        backbone_config=backbone, text_config=text, d_model=32, num_queries=10, encoder_layers=1, decoder_layers=2,
+        encoder_ffn_dim=32, decoder_ffn_dim=32, encoder_attention_heads=4, decoder_attention_heads=4, max_text_len=16,
+    )  # fmt: skip
+    return transformers.GroundingDinoForObjectDetection(config)
+
+
+@pytest.fixture(params=["rt_detr_v2", "d_fine", "grounding-dino"])
+def detector_folder(request, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    make = grounding_dino if request.param == "grounding-dino" else rt_detr
+    second = tmp_path if request.param == "grounding-dino" else request.param
+    make(transformers, second).save_pretrained(tmp_path)
+    return tmp_path
+
+
+def test_a_detector_of_each_family_feeds_the_decoder_and_stays_frozen(detector_folder):
+    detector = load_detector(detector_folder)
+    channels = detector.channels(128)
+    network = HandOs(replace(TINY, **channels), topology())
+    model = OneStageHandOs(detector, network).train()
+    assert not detector.training and not any(p.requires_grad for p in detector.parameters())
+    before = {name: p.clone() for name, p in detector.named_parameters()}
+    images, views = torch.rand(2, 3, 128, 160), VIEW.expand(2, 4)
+    boxes = [torch.tensor([[0.5, 0.5, 0.4, 0.4]]), torch.tensor([[0.3, 0.3, 0.2, 0.3], [0.7, 0.6, 0.3, 0.2]])]
+    outputs, chosen = model(images, views, boxes)
+    assert chosen.valid.any(1).all() and outputs[-1].vertices.shape[:2] == chosen.valid.shape
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    outputs[-1].vertices.sum().backward()
+    optimizer.step()
+    assert network.side.branches[0][0].weight.grad is not None
+    assert all(p.grad is None and torch.equal(p, before[name]) for name, p in detector.named_parameters())
+    found = detector(images)
+    assert found.boxes.shape[-1] == 4 and found.scores.min() >= 0 and found.scores.max() <= 1
+    assert len(found.features) == len(found.shallow)
+    again = load_detector(detector_folder)(images)
+    torch.testing.assert_close(again.scores, found.scores)
+    torch.testing.assert_close(again.features[0], found.features[0])
+
+
+def test_foreign_folders_are_named(tmp_path):
+    with pytest.raises(InputError, match=r"config\.json"):
+        load_detector(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "d-fine"}))
+    with pytest.raises(InputError, match="did you mean 'd_fine'"):
+        load_detector(tmp_path)
+
+
+def test_truncated_weights_and_a_detector_without_hands_are_named(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    model = rt_detr(transformers, "rt_detr_v2")
+    model.config.id2label = {0: "cat", 1: "dog"}
+    with pytest.raises(InputError, match="no class 'hand'"):
+        FullImageDetector(model, "rt_detr_v2")
+    model.save_pretrained(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(InputError, match="cannot be loaded"):
+        load_detector(tmp_path)
