@@ -25,6 +25,7 @@ examples:
   ./hoi bench hands --data DIR --install-peers  your photos or films, beside mediapipe in an environment of its own
   ./hoi bench tracking reconstruction --scene rotate:drill --frames 300 --out out/bench
   ./hoi bench reconstruction --data FOLDER_OF_MESHES
+  ./hoi simulate rotate:mug --out film; ./hoi run rgbd:film --out mine; ./hoi bench --data film --results mine
   ./hoi bench --compare                         the fixed set against benchmarks/baseline.json; exit code 1 when worse
   ./hoi bench --compare --accuracy-only         the same for continuous integration: no times, no peers
 
@@ -54,6 +55,9 @@ def add_bench(verbs: Any) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of the simulator (default: 0)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write tables, JSON, plots, sheets and meshes there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there")
+    parser.add_argument("--results", type=Path, metavar="DIR",
+                        help="judge what './hoi run --out DIR' wrote from the film in --data")  # fmt: skip
+    parser.add_argument("--units", default="m", help="of the lengths in --results: m, cm or mm (default: m)")
     parser.add_argument("--no-peers", action="store_true", help="measure this project alone")
     parser.add_argument("--peers", type=Path, default=BenchOptions.peers_folder, metavar="DIR",
                         help="where peers have environments of their own (default: %(default)s)")  # fmt: skip
@@ -100,7 +104,7 @@ def command_bench(options: argparse.Namespace) -> int:
     command = shlex.join(["./hoi", "bench", *sys.argv[2:]])
     if options.compare or options.record_baseline:
         return _guard(bench, options, command)
-    result = run_bench(bench)
+    result = run_bench(bench) if options.results is None else _score(bench, options)
     print(result.markdown())
     _write(result, bench, command)
     return 0
@@ -130,6 +134,12 @@ def run_bench(bench: Any) -> Any:
     if "growth" in bench.targets:
         result.add(bench_growth(bench))
     return result
+
+
+def _score(bench: Any, options: argparse.Namespace) -> Any:
+    from hoi_ros.bench.scoring import score_results
+
+    return score_results(bench, options.results, options.units)
 
 
 def _targets(words: list[str]) -> tuple[str, ...]:

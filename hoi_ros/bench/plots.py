@@ -47,6 +47,11 @@ def _figure(rows: int, columns: int, width: float = 4.2, height: float = 3.0) ->
     return figure, list(axes.flat)
 
 
+def _legend(axis: Any) -> None:
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend(fontsize=6)
+
+
 def _save(figure: Any, path: Path) -> Path:
     from matplotlib import pyplot
 
@@ -68,7 +73,7 @@ def _over_time(target: str, curves: Sequence[Curve], out: Path) -> Path:
                       label=curve.method)  # fmt: skip
         axis.set(title=sequence, xlabel="frame", ylabel=name, yscale="log")
         axis.set_ylim(bottom=max(axis.get_ylim()[0], 0.05))  # the frame that was aligned has no error at all
-    axes[0].legend(fontsize=6)
+    _legend(axes[0])
     return _save(figure, out / f"{target}_over_time.png")
 
 
@@ -86,7 +91,7 @@ def _against(target: str, curves: Sequence[Curve], out: Path) -> Path:
             if good.sum() >= 5:
                 _binned(axis, x[good], y[good], method)
         axis.set(xlabel=circumstance, ylabel=name, ylim=(0, None))
-    axes[0].legend(fontsize=6)
+    _legend(axes[0])
     return _save(figure, out / f"{target}_against.png")
 
 
@@ -118,7 +123,7 @@ def _cost(result: BenchResult, out: Path) -> list[Path]:
             if numbers:
                 axis.scatter(*zip(*numbers), s=18, label=method)
         axis.set(title=target, xlabel="ms a frame, median", ylabel=ACCURACY[target], xscale="log")
-        axis.legend(fontsize=6)
+        _legend(axis)
     return [_save(figure, out / "accuracy_against_time.png")]
 
 
@@ -132,7 +137,7 @@ def _growth(result: BenchResult, out: Path) -> list[Path]:
         for name, values in figures:
             axis.plot(at, values, "o-", ms=3, label=name)
         axis.set(title=curve.sequence, xlabel=unit, ylim=(0, None), xscale="log" if unit == "frames" else "linear")
-        axis.legend(fontsize=6)
+        _legend(axis)
     return [_save(figure, out / "growth.png")]
 
 
@@ -149,7 +154,7 @@ def _latency(result: BenchResult, out: Path) -> list[Path]:
                     bins = np.geomspace(max(ms.min(), 0.1), max(ms.max(), 0.2), 50)
                     axis.hist(ms, bins, histtype="step", label=name.partition(": ")[2])
             axis.set(title=group, xlabel="ms a frame", ylabel="frames", xscale="log")
-            axis.legend(fontsize=6)
+            _legend(axis)
         written.append(_save(figure, out / "times.png"))
     rows = [r for r in result.rows if r.target == "latency"]
     if rows:

@@ -45,12 +45,12 @@ def align_surfaces(
 
 
 def align_with_scale(
-    source: np.ndarray, target: np.ndarray, *, starts: int = 60, seed: int = 0, coarse_points: int = 400
+    source: np.ndarray, target: np.ndarray, *, starts: int = 60, seed: int = 0, coarse_points: int = 300
 ) -> tuple[float, np.ndarray, np.ndarray]:
     """Similarity ICP from many starts: the identity and `starts` rotations spread over all directions.
 
     Pairs are taken both ways: matched one way only, the scale would shrink towards one point. Every start is descended
-    on few points, the best five on all. Source: the object protocol of HOLD (Fan et al., CVPR 2024).
+    on few points, the best three on all. Source: the object protocol of HOLD (Fan et al., CVPR 2024).
 
     Args:
         source: (N, 3) cloud to move.
@@ -82,7 +82,7 @@ def align_with_scale(
     found.append(_similarity_icp(few_source, few_target, (1.0, np.eye(3), np.zeros(3)), 20, tree))
     found.sort(key=lambda item: item[0])
     tree = cKDTree(target)
-    refined = [_similarity_icp(source, target, motion, 40, tree) for _, motion in found[:5]]
+    refined = [_similarity_icp(source, target, motion, 40, tree) for _, motion in found[:3]]
     return min(refined, key=lambda item: item[0])[1]
 
 

@@ -65,8 +65,9 @@ def _hand_errors_mm(joints: np.ndarray, truth: np.ndarray, absolute: bool) -> di
     report: dict[str, float | int] = {"hands": len(truth), "missed": aligned.missed}
     if absolute:
         report["mpjpe_mm"] = summarize(metrics.mpjpe(joints, truth), WORST_JOINT_M).mean * 1e3
-        shift = np.abs(np.nanmean(joints[..., 2], 1) - np.nanmean(truth[..., 2], 1)) if len(truth) else np.zeros(0)
-        report["distance_median_mm"] = summarize(shift, WORST_JOINT_M).median * 1e3
+        known = np.isfinite(truth[..., 2])
+        shift = np.where(known, joints[..., 2] - truth[..., 2], 0).sum(1) / np.maximum(known.sum(1), 1)
+        report["distance_median_mm"] = summarize(np.abs(shift), WORST_JOINT_M).median * 1e3
     return report | {
         "root_relative_mm": root.mean * 1e3,
         "pa_mpjpe_mm": aligned.mean * 1e3,

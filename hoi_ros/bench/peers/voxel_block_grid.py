@@ -39,6 +39,8 @@ class VoxelBlockGridFusion:
 
     def extract_mesh(self) -> TriangleMesh | None:
         """The surface so far; None when there is none."""
+        if not self._grid.hashmap().size():
+            return None
         mesh = self._grid.extract_triangle_mesh(self._min_weight).to_legacy()
         if not len(mesh.triangles):
             return None

@@ -1,0 +1,110 @@
+"""What `./hoi run` wrote, checked and laid beside the labels of the film it was run on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hoi_ros.datatypes import TriangleMesh
+from hoi_ros.errors import InputError
+from hoi_ros.evaluation.checks import metres_of, require_metres, require_rows, require_same_length
+from hoi_ros.evaluation.datasets.files import expect, need_fields, read_mesh, read_npz
+from hoi_ros.geometry import make_transform, matrix_from_quaternion
+
+HAND_FIELDS = ("frame", "handedness", "track_id", "joints_camera_m", "joints_px")
+
+
+@dataclass(frozen=True)
+class HandRows:
+    """Rows of `hands.npz`, one a found hand."""
+
+    frame: np.ndarray
+    """(R,) int."""
+    handedness: np.ndarray
+    """(R,) 'left' or 'right'."""
+    track_id: np.ndarray
+    """(R,) int."""
+    joints_camera: np.ndarray
+    """(R, 21, 3) metres."""
+    joints_px: np.ndarray
+    """(R, 21, 2)."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a folder of results holds; None for what is not there."""
+
+    folder: Path
+    hands: HandRows | None
+    stamps_s: np.ndarray | None
+    """(P,) of the object poses."""
+    T_camera_object: np.ndarray | None
+    """(P, 4, 4)."""
+    mesh: TriangleMesh | None
+
+    def poses_at(self, stamps_s: np.ndarray) -> np.ndarray:
+        """Poses (N, 4, 4) of frames by stamp, NaN where there is none.
+
+        Raises:
+            InputError: no pose belongs to any frame: the results are of another film.
+        """
+        out = np.full((len(stamps_s), 4, 4), np.nan)
+        if self.stamps_s is None or self.T_camera_object is None:
+            return out
+        nearest = np.abs(self.stamps_s[:, None] - stamps_s[None]).argmin(1)
+        close = np.abs(self.stamps_s - stamps_s[nearest]) < 2e-3
+        if not close.any():
+            raise InputError(
+                f"{self.folder / 'object_poses.txt'}, field 'stamp': {self.stamps_s[0]:.3f} to {self.stamps_s[-1]:.3f}"
+                f" fit no frame of the data ({stamps_s[0]:.3f} to {stamps_s[-1]:.3f}, seconds)"
+            )
+        out[nearest[close]] = self.T_camera_object[close]
+        return out
+
+
+def read_predictions(folder: Path, units: str = "m") -> Predictions:
+    """Read `hands.npz`, `object_poses.txt` and `object.ply`, whichever are there.
+
+    Args:
+        folder: as `./hoi run --out` wrote it, or another program in the same form.
+        units: of the lengths in it: m, cm or mm.
+
+    Raises:
+        InputError: nothing is there, or something is empty, of other lengths, units or form; names file and field.
+    """
+    expect(folder, "results", "a folder that './hoi run --out' wrote")
+    hands_path, poses_path, mesh_path = (folder / name for name in ("hands.npz", "object_poses.txt", "object.ply"))
+    if not hands_path.exists() and not poses_path.exists():
+        raise InputError(f"results: expected hands.npz or object_poses.txt in {folder}, and neither is there")
+    hands = _hands(hands_path, units) if hands_path.exists() else None
+    stamps, poses = _poses(poses_path, units) if poses_path.exists() else (None, None)
+    return Predictions(folder, hands, stamps, poses, read_mesh(mesh_path) if mesh_path.exists() else None)
+
+
+def _hands(path: Path, units: str) -> HandRows:
+    data = read_npz(path)
+    need_fields(data, HAND_FIELDS, path)
+    require_rows(len(data["frame"]), file=str(path), field="frame")
+    require_same_length({name: len(data[name]) for name in HAND_FIELDS}, file=str(path))
+    for name, shape in (("joints_camera_m", (21, 3)), ("joints_px", (21, 2))):
+        if data[name].shape[1:] != shape:
+            raise InputError(f"{path}, field '{name}': rows of shape {data[name].shape[1:]}, expected {shape}")
+    joints = metres_of(data["joints_camera_m"], units, file=str(path), field="joints_camera_m")
+    require_metres(joints, file=str(path), field="joints_camera_m")
+    return HandRows(data["frame"], data["handedness"], data["track_id"], joints, data["joints_px"].astype(np.float64))
+
+
+def _poses(path: Path, units: str) -> tuple[np.ndarray, np.ndarray]:
+    """Stamps and poses of TUM lines."""
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip() and line[0] != "#"]
+    require_rows(len(lines), file=str(path), field="pose lines")
+    try:
+        values = np.array([[float(word) for word in line.split()] for line in lines])
+    except ValueError as error:
+        raise InputError(f"{path}: a line is no list of numbers ({error})") from error
+    if values.ndim != 2 or values.shape[1] != 8:
+        raise InputError(f"{path}, field 'pose lines': expected 8 numbers a line: stamp tx ty tz qx qy qz qw")
+    offsets = metres_of(values[:, 1:4], units, file=str(path), field="tx ty tz")
+    return values[:, 0], make_transform(matrix_from_quaternion(values[:, 4:]), offsets)

@@ -1,0 +1,125 @@
+"""The verb: what it refuses, what it writes, and results judged against their film."""
+
+import json
+
+import numpy as np
+import pytest
+
+from hoi_ros.bench.growth import bench_growth  # noqa: F401  must import without data
+from hoi_ros.bench.plots import draw_plots
+from hoi_ros.bench.results import BenchResult, Curve, Row
+from hoi_ros.cli import main
+from hoi_ros.evaluation import protocols
+from hoi_ros.simulate import SimulateOptions, simulate
+from hoi_ros.simulation import SimulatorConfig
+from hoi_ros.truth_file import read_truth
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["hand"], "unknown bench target 'hand': did you mean 'hands'"),
+        (["hands", "--data", "/nowhere"], "/nowhere: no such folder"),
+        (["hands", "--frames", "-1"], "--frames -1"),
+        (["--compare", "--baseline", "/nowhere/b.json"], "record-baseline"),
+        (["--record-baseline", "1"], "needs 2 runs"),
+        (["hands", "--json", "/nowhere/a.json"], "no folder /nowhere"),
+        (["--results", "/nowhere"], "--results needs --data"),
+        (["tracking", "--scene", "rotat:mug"], "unknown scene 'rotat'"),
+    ],
+)
+def test_bad_input_is_a_line_and_code_2(arguments, said, capsys):
+    assert main(["bench", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+
+
+def test_a_small_run_writes_tables_and_pictures(tmp_path, capsys, monkeypatch):
+    for name, value in (("SAMPLES", 4000), ("ALIGN_SAMPLES", 500), ("STARTS", 4)):
+        monkeypatch.setattr(protocols, name, value)
+    out = tmp_path / "out"
+    arguments = ["--scene", "rotate:box", "--frames", "6", "--no-peers", "--out", str(out), "--quiet"]
+    assert main(["bench", *arguments]) == 0
+    assert "| sim:rotate:box | hoi_ros |" in capsys.readouterr().out
+    record = json.loads((out / "results.json").read_text())
+    assert {row["target"] for row in record["rows"]} == {"hands", "tracking", "reconstruction"}
+    assert record["machine"]["cores"] >= 1 and "pa_mpjpe_mm" in (out / "results.md").read_text()
+    assert (out / "hands_sim_rotate_box.jpg").exists()
+
+
+def test_plots_are_drawn(tmp_path):
+    pytest.importorskip("matplotlib")
+    random, frames = np.random.default_rng(0), np.arange(40.0)
+    curve = Curve(
+        "tracking", "a", "ours", {"frame": frames, "ADD mm": random.random(40), "distance m": random.random(40)}
+    )
+    lost = Curve(
+        "tracking", "a", "peer", {"frame": frames, "ADD mm": np.full(40, np.inf), "distance m": random.random(40)}
+    )
+    growth = Curve("growth", "hands", "ours", {"hands": np.arange(3.0), "hand_ms": np.arange(3.0)})
+    rows = [Row("tracking", "a", "ours", {"ms_p50": 5.0, "add_auc": 90.0}),
+            Row("latency", "one hand", "composed", {"ms_p50": 5.0, "ms_p95": 6.0, "ms_p99": 7.0})]  # fmt: skip
+    result = BenchResult(rows, {"tracking: ours": [5.0, 6.0]}, [curve, lost, growth])
+    names = {path.name for path in draw_plots(result, tmp_path)}
+    assert names == {"tracking_over_time.png", "tracking_against.png", "accuracy_against_time.png", "growth.png",
+                     "times.png", "latency.png"}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    """A short simulated film."""
+    folder = tmp_path_factory.mktemp("film") / "film"
+    config = SimulatorConfig(width=160, height=120, frames=6)
+    simulate(SimulateOptions("rotate:box", folder, config, bag=False, quiet=True))
+    return folder
+
+
+def write_results(folder, film, **changes) -> None:
+    """The truth itself, as `hoi run` would write it."""
+    truth = read_truth(film)
+    folder.mkdir(parents=True)
+    arrays = {
+        "frame": truth.hand_row, "handedness": truth.handedness, "track_id": np.zeros(len(truth.hand_row), int),
+        "joints_camera_m": truth.joints_camera_m, "joints_px": truth.joints_camera_m[..., :2],
+    }  # fmt: skip
+    focal, center = truth.intrinsics[:2], truth.intrinsics[2:]
+    arrays["joints_px"] = truth.joints_camera_m[..., :2] / truth.joints_camera_m[..., 2:] * focal + center
+    np.savez(folder / "hands.npz", **arrays | changes)
+
+
+def score(film, folder, capsys, *more) -> tuple[int, str]:
+    code = main(["bench", "--data", str(film), "--results", str(folder), "--quiet", *more])
+    captured = capsys.readouterr()
+    return code, captured.out + captured.err
+
+
+def test_the_truth_scores_perfectly(film, tmp_path, capsys):
+    write_results(tmp_path / "mine", film)
+    json_path = tmp_path / "a.json"
+    assert score(film, tmp_path / "mine", capsys, "--json", str(json_path))[0] == 0
+    (row,) = json.loads(json_path.read_text())["rows"]
+    assert row["missed"] == 0 and row["mpjpe_mm"] < 1e-3 and row["handedness_percent"] == 100
+
+
+def test_units_lengths_and_emptiness_name_file_and_field(film, tmp_path, capsys):
+    joints = read_truth(film).joints_camera_m
+    write_results(tmp_path / "a", film, joints_camera_m=joints * 1000)
+    code, said = score(film, tmp_path / "a", capsys)
+    assert code == 2 and "hands.npz, field 'joints_camera_m'" in said and "--units mm" in said
+    assert score(film, tmp_path / "a", capsys, "--units", "mm")[0] == 0
+    assert "unknown unit 'inch'" in score(film, tmp_path / "a", capsys, "--units", "inch")[1]
+    write_results(tmp_path / "b", film, joints_camera_m=joints[1:])
+    code, said = score(film, tmp_path / "b", capsys)
+    assert code == 2 and "hands.npz: fields differ in length" in said and "'joints_camera_m' 5" in said
+    write_results(tmp_path / "c", film, frame=np.zeros(0, int))
+    code, said = score(film, tmp_path / "c", capsys)
+    assert code == 2 and "hands.npz, field 'frame' is empty" in said
+    write_results(tmp_path / "d", film, frame=read_truth(film).hand_row + 100)
+    code, said = score(film, tmp_path / "d", capsys)
+    assert code == 2 and "field 'frame'" in said and "6 frames" in said
+    (tmp_path / "e").mkdir()
+    assert "expected hands.npz or object_poses.txt" in score(film, tmp_path / "e", capsys)[1]
+    (tmp_path / "e/object_poses.txt").write_text("1 2 3\n")
+    assert "expected 8 numbers a line" in score(film, tmp_path / "e", capsys)[1]
+    (tmp_path / "e/object_poses.txt").write_text("900.0 0 0 1 0 0 0 1\n")
+    assert "field 'stamp'" in score(film, tmp_path / "e", capsys)[1]
