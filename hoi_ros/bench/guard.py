@@ -148,7 +148,8 @@ def disturbed(frame: RgbdFrame, seed: int) -> RgbdFrame:
 def run_fixed_set(options: BenchOptions, films: FixedSet | None = None) -> BenchResult:
     """Run hands, tracking and reconstruction on the fixed set."""
     films = films or FixedSet()
-    options = dataclasses.replace(options, frames=0, data=None)
+    peers = tuple(peer for target, _, peer in TIME_RATIOS if target == "tracking")
+    options = dataclasses.replace(options, frames=0, data=None, tracking_peers=peers)
     result = bench_hands(options, films.hands)
     result.add(bench_objects(options, films.objects, ("tracking", "reconstruction")))
     return result

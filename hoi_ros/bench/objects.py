@@ -85,6 +85,7 @@ class _ObjectRun:
         self.trackers: list[RegistrationTracker] = []
         if options.peers and "tracking" in targets:
             self.trackers, missing = registration_peers()
+            self.trackers = [t for t in self.trackers if t.name in (options.tracking_peers or (t.name,))]
             result.skipped += [text for text in missing if text not in result.skipped]
         self.peer_tracks = {tracker.name: _Track() for tracker in self.trackers}
         self.fusions = self._fusions() if "reconstruction" in targets else {}

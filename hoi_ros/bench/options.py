@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from hoi_ros.bench.peers.environment import DEFAULT_FOLDER
@@ -34,4 +34,5 @@ class BenchOptions:
     """Folder for tables, plots, sheets and meshes."""
     json: Path | None = None
     quiet: bool = False
-    extra: dict[str, str] = field(default_factory=dict)
+    tracking_peers: tuple[str, ...] = ()
+    """Names of the trackers to compare with; none takes all."""
