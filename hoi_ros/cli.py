@@ -140,6 +140,14 @@ def _add_train_handos(networks: Any) -> None:
     crops.add_argument("--shards", type=int, default=40, metavar="N", help="shards of 512 crops (default: 40)")
     crops.add_argument("--seed", type=int, default=0)
     crops.add_argument("--processes", type=int, default=2, metavar="P", help="worker processes (default: 2)")
+    crops.add_argument(
+        "--dataset", type=Path, help="cut the hands of your copy of a data set instead: FreiHAND, HInt, ..."
+    )
+    crops.add_argument(
+        "--unlabelled", metavar="SOURCE", help="cut hands of any source, labelled by the estimator itself"
+    )
+    crops.add_argument("--shippable", action="store_true",
+                       help="the licence of those pictures lets weights trained on them be handed on")  # fmt: skip
     crops.add_argument("--backgrounds", type=Path, help="folder of photos to put behind the hands")
     crops.add_argument("--quiet", action="store_true", help="no progress bar")
     crops.set_defaults(train=train_crops_command)
@@ -316,12 +324,28 @@ def train_crops_command(options: argparse.Namespace) -> int:
 
     if options.shards < 1 or options.processes < 1:
         raise InputError("--shards and --processes: give at least 1")
+    if options.dataset and options.unlabelled:
+        raise InputError("--dataset and --unlabelled: give one of them")
+    if options.dataset or options.unlabelled:
+        return _cut_labelled_crops(options)
     made = make_shards(
         options.out, options.shards, seed=options.seed, processes=options.processes, backgrounds=options.backgrounds
     )
     for _ in tqdm(made, total=options.shards, unit="shard", disable=options.quiet):
         pass
     print(f"{options.shards} shards of {SHARD_CROPS} crops in {options.out}")
+    return 0
+
+
+def _cut_labelled_crops(options: argparse.Namespace) -> int:
+    from hoi_ros.training.labelled_crops import dataset_frames, pseudo_labelled_frames, write_labelled_shards
+
+    frames = dataset_frames(options.dataset) if options.dataset else pseudo_labelled_frames(options.unlabelled)
+    name = options.dataset.name if options.dataset else f"pseudo-labels of {options.unlabelled}"
+    count = write_labelled_shards(
+        frames, options.out, name=name, shippable=options.shippable, seed=options.seed, most=options.shards
+    )
+    print(f"{count} crops in {options.out}")
     return 0
 
 

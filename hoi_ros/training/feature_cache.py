@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import fields
@@ -19,7 +20,7 @@ from hoi_ros.simulation import raycast
 from hoi_ros.training.crop_pictures import Harshness
 from hoi_ros.training.hand_crops import HandCrop, HandCropSource
 
-SHARD_CROPS = 512
+SHARD_CROPS, CARD = 512, "card.json"
 FEATURES = ("landmarks", "world_landmarks", "presence", "handedness", "shallow", "fine", "coarse", "pooled")
 LABELS = tuple(f.name for f in fields(HandCrop) if f.name not in ("image", "segments"))
 FULL_PRECISION = ("landmarks", "world_landmarks", "presence", "handedness", "camera", "translation", "joints_2d")
@@ -42,12 +43,30 @@ def make_shards(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"feature folder {folder}: {error.strerror}; choose another with --out") from error
+    if not (folder / CARD).exists():
+        write_card(
+            folder, "synthetic crops of the free hand" + (" over the user's photos" if backgrounds else ""), True
+        )
     jobs = [(folder, k, seed, backgrounds) for k in range(count) if not shard_path(folder, k).exists()]
     if processes < 2:
         yield from map(_make_shard, jobs)
         return
     with get_context("spawn").Pool(processes) as pool:
         yield from pool.imap(_make_shard, jobs)
+
+
+def write_card(folder: Path, data: str, shippable: bool) -> None:
+    """Say what a folder of shards was made of, and whether weights trained on it may be handed on."""
+    (folder / CARD).write_text(json.dumps({"data": data, "shippable": shippable}), encoding="utf-8")
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """What `write_card` wrote; data of unknown origin may not be handed on."""
+    try:
+        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        card = {}
+    return {"data": str(card.get("data", "unknown")), "shippable": bool(card.get("shippable", False))}
 
 
 def shard_path(folder: Path, number: int) -> Path:
@@ -68,6 +87,8 @@ def read_shard(path: Path) -> dict[str, np.ndarray]:
         raise InputError(
             f"feature shard {path} cannot be read ({type(error).__name__}): delete it, it is made anew"
         ) from error
+    arrays.setdefault("joint_weights", np.ones((len(arrays.get("right", ())), 21), np.float32))
+    arrays.setdefault("has_3d", np.ones(len(arrays.get("right", ())), bool))
     for name in (*FEATURES, *LABELS):
         if name not in arrays:
             raise InputError(f"feature shard {path}: array '{name}' is missing: delete it, it is made anew")

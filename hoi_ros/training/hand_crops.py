@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -47,6 +47,10 @@ class HandCrop:
     """(S, S) uint8: BACKGROUND, HAND or OBJECT."""
     contact: np.ndarray
     """(V,) bool: the vertex touches the held thing."""
+    joint_weights: np.ndarray = field(default_factory=lambda: np.ones(21, np.float32))
+    """(21,) 1 where the joint is known, 0 where not."""
+    has_3d: bool = True
+    """Whether vertices, joints and translation are known."""
 
 
 @dataclass(frozen=True)

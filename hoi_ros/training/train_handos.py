@@ -22,6 +22,7 @@ from hoi_ros.hand.handos_topology import build_topology
 from hoi_ros.hand.handos_weights import save_weights
 from hoi_ros.hand.losses import HandOsLoss, LossWeights
 from hoi_ros.hand_model import HandModel
+from hoi_ros.training.feature_cache import read_card
 from hoi_ros.training.hand_scores import score_shard
 from hoi_ros.training.shard_batches import ShardBatches
 from hoi_ros.training.training_pictures import draw_curves
@@ -142,8 +143,12 @@ class HandOsTrainer:
         unfinished = self.out / (CHECKPOINT + ".part")
         torch.save(state, unfinished)
         os.replace(unfinished, self.out / CHECKPOINT)
-        card = {"data": self.data_folder.name, "shards": len(self.batches.paths), "step": self.step,
-                "seed": self.plan.training.seed, "training": asdict(self.plan.training)}  # fmt: skip
+        card = {
+            **read_card(self.data_folder),
+            "shards": len(self.batches.paths),
+            "step": self.step,
+            "training": asdict(self.plan.training),
+        }
         unfinished = self.out / (WEIGHTS + ".part")
         save_weights(unfinished, self.network, card)
         os.replace(unfinished, self.out / WEIGHTS)
