@@ -60,8 +60,6 @@ class HoiNode(LifecycleNode):
         overrides = [Parameter(name, value=value) for name, value in (parameters or {}).items()]
         super().__init__(self.node_name, parameter_overrides=overrides, context=context)
         self.bus = bus
-        self.alone = False
-        """True in a process of its own."""
         self.active = False
         self._configured = False
         self._setup_error: InputError | None = None
@@ -222,10 +220,9 @@ class FrameNode(HoiNode):
 
     def work_on(self, slot: LatestSlot) -> None:
         """Take frames from this slot once active."""
-        # Beside others it must not be put off for long: it may hold the interpreter that they share.
-        yielding = self.alone and self.niceness > 0
-        niceness = 0 if self.alone else self.niceness
-        self.worker = Worker(self.node_name, slot, self._work, self._on_crash, niceness, yielding=yielding)
+        # In a process of its own the whole process stands back, see `run_node`.
+        niceness = 0 if self.bus is None else self.niceness
+        self.worker = Worker(self.node_name, slot, self._work, self._on_crash, niceness)
         self.diagnostics.count("dropped", lambda: slot.dropped)
 
     def process(self, item: Any) -> int | None:
@@ -257,8 +254,6 @@ class FrameNode(HoiNode):
                 channel.unsubscribe(worker.slot)
 
     def refresh_state(self) -> None:
-        if self.worker is not None and self.worker.feed():
-            self.diagnostics.note("processors", "others take every processor: no longer working in their pauses alone")
         if self.paused:
             self.diagnostics.state = "paused"
         elif self.diagnostics.seconds_since_frame() > WAITING_AFTER_S:
@@ -326,7 +321,6 @@ def run_node(make_node: Callable[[], HoiNode], args: list[str] | None = None) ->
     node = None
     try:
         node = make_node()
-        node.alone = True
         node.autostart()
         executor = SingleThreadedExecutor()
         executor.add_node(node)

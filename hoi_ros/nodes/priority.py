@@ -9,6 +9,8 @@ import threading
 
 TRACKING, FUSION, MESHING = 5, 10, 15
 """Niceness of the parts that may lag; hands keep the user's own."""
+APART = 5
+"""What a process stands back further: it holds no interpreter that hands wait for."""
 SWITCH_INTERVAL_S = 1e-4
 """Longest that a thread waits for the interpreter while another one computes. Python's own 5 ms is paid anew after
 every library call of a frame's work, of which there are hundreds: 48 ms to a hand mesh (p95) became 37."""
@@ -28,19 +30,11 @@ def lower_thread(niceness: int) -> None:
 
 
 def lower_process(niceness: int) -> None:
-    """Let this process stand back by so much; call before it has threads, which inherit it."""
+    """Let this process stand back, by `APART` more than a thread would; call before it has threads, which inherit it.
+
+    The idle class (SCHED_IDLE) is quicker out of the way still, but on a busy machine a process in it starves while it
+    holds its own interpreter, and then neither answers nor ends.
+    """
     if niceness > 0 and sys.platform == "linux":
         with contextlib.suppress(OSError):
-            os.nice(niceness)
-
-
-def yield_to_all() -> None:
-    """Let the calling thread run only where nothing else wants to; it never comes back from there.
-
-    A nice thread still finishes its slice of some milliseconds when another wakes up, and a frame's way to the hand
-    mesh has a dozen wake-ups: 50 ms (p95) became 33 to 38. Not for a thread that shares an interpreter with hands:
-    it would keep the interpreter while it waits for a processor.
-    """
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            os.sched_setscheduler(threading.get_native_id(), os.SCHED_IDLE, os.sched_param(0))
+            os.nice(niceness + APART)

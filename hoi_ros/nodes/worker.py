@@ -7,11 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from hoi_ros.nodes.priority import lower_thread, yield_to_all
+from hoi_ros.nodes.priority import lower_thread
 
 Item = TypeVar("Item")
-STARVING_S, STARVING_SHARE = 5.0, 0.1
-"""A thread that so long got less than this share of a processor while it had work is starving."""
 
 
 class LatestSlot(Generic[Item]):
@@ -82,8 +80,6 @@ class Worker(Generic[Item]):
         process: Callable[[Item], None],
         on_error: Callable[[Exception], None],
         niceness: int = 0,
-        *,
-        yielding: bool = False,
     ) -> None:
         """Nothing runs yet.
 
@@ -93,13 +89,11 @@ class Worker(Generic[Item]):
             process: called with each item.
             on_error: called with what `process` raises.
             niceness: how far the thread stands back for others.
-            yielding: it runs only where nothing else wants to, until `feed` finds it starving.
         """
         self.slot = slot
         self._name, self._process, self._on_error = name, process, on_error
-        self._niceness, self._yielding = niceness, yielding
+        self._niceness = niceness
         self._busy = False
-        self._busy_since = self._worked_s = self._cpu_s = 0.0
         self._thread: threading.Thread | None = None
 
     @property
@@ -111,7 +105,8 @@ class Worker(Generic[Item]):
         """Start the thread; does nothing when it runs."""
         if self._thread is None:
             self.slot.open()
-            self._start_thread(None)
+            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            self._thread.start()
 
     def stop(self, timeout_s: float = 10.0) -> None:
         """Finish the current item and end the thread."""
@@ -127,38 +122,9 @@ class Worker(Generic[Item]):
             time.sleep(0.002)
         return self.idle
 
-    def feed(self) -> bool:
-        """Give a yielding thread that starves an ordinary place; call now and then from another thread.
-
-        Returns:
-            True when it did, once.
-        """
-        if not self._yielding or self._thread is None or not self._starving():
-            return False
-        self._yielding = False
-        # Nothing returns from where it is: a new thread takes over when the old one is done with its item.
-        self._start_thread(self._thread)
-        return True
-
-    def _starving(self) -> bool:
-        since = self._busy_since
-        if self._busy and since and time.monotonic() - since > STARVING_S:
-            return True
-        if self._worked_s < STARVING_S:
-            return False
-        share = self._cpu_s / self._worked_s
-        self._worked_s = self._cpu_s = 0.0
-        return share < STARVING_SHARE
-
-    def _start_thread(self, before: threading.Thread | None) -> None:
-        self._thread = threading.Thread(target=self._run, args=(before,), name=self._name, daemon=True)
-        self._thread.start()
-
-    def _run(self, before: threading.Thread | None) -> None:
-        if before is not None:
-            before.join()
-        yielding, lowered = self._yielding, False
-        while not self.slot.closed and self._yielding == yielding:
+    def _run(self) -> None:
+        lowered = False
+        while not self.slot.closed:
             # Busy from before the slot empties, so that `idle` never blinks between the two.
             self._busy = True
             item = self.slot.take(timeout_s=0.0)
@@ -166,18 +132,12 @@ class Worker(Generic[Item]):
                 self._busy = False
                 self.slot.wait(1.0)
                 continue
-            self._busy_since, cpu_s = time.monotonic(), time.thread_time()
             try:
                 self._process(item)
             except Exception as error:  # one frame's crash must not end the node; the caller logs it whole
                 self._on_error(error)
-            self._worked_s += time.monotonic() - self._busy_since
-            self._cpu_s += time.thread_time() - cpu_s
-            self._busy_since = 0.0
             self._busy = False
             if not lowered:
                 # Only now: the first item imports libraries, and others need the interpreter that it holds meanwhile.
                 lowered = True
                 lower_thread(self._niceness)
-                if yielding:
-                    yield_to_all()

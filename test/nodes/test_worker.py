@@ -5,7 +5,6 @@ import time
 
 import pytest
 
-from hoi_ros.nodes import worker as module
 from hoi_ros.nodes.worker import LatestSlot, Worker
 
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="threads have a niceness of their own on Linux alone")
@@ -79,43 +78,3 @@ def test_a_nice_thread_stands_back_and_others_do_not():
     assert worker.wait_idle(2.0)
     worker.stop()
     assert seen == [own, *[min(own + 5, 19)] * 2] and os.getpriority(os.PRIO_PROCESS, 0) == own
-
-
-@ON_LINUX
-def test_a_yielding_thread_that_starves_gets_an_ordinary_place(monkeypatch):
-    monkeypatch.setattr(module, "STARVING_S", 0.05)
-    slot, seen, errors = LatestSlot(), [], []
-
-    def process(seconds):
-        seen.append((os.sched_getscheduler(0), threading.get_native_id()))
-        time.sleep(seconds)  # waiting is what a thread without a processor does
-
-    worker = Worker("w", slot, process, errors.append, yielding=True)
-    worker.start()
-    assert not worker.feed()
-    slot.put(0.0, wait=True)
-    slot.put(0.1, wait=True)
-    assert worker.wait_idle(2.0) and worker.feed() and not worker.feed()
-    slot.put(0.0, wait=True)
-    assert worker.wait_idle(2.0)
-    worker.stop()
-    assert [policy for policy, _ in seen] == [os.SCHED_OTHER, os.SCHED_IDLE, os.SCHED_OTHER] and not errors
-    assert seen[0][1] == seen[1][1] != seen[2][1]
-
-
-@ON_LINUX
-def test_a_yielding_thread_that_gets_its_processor_stays(monkeypatch):
-    monkeypatch.setattr(module, "STARVING_S", 0.05)
-    slot = LatestSlot()
-
-    def work(seconds):
-        end = time.thread_time() + seconds
-        while time.thread_time() < end:
-            sum(range(1000))
-
-    worker = Worker("w", slot, work, lambda e: None, yielding=True)
-    monkeypatch.setattr(module, "STARVING_SHARE", 0.001)
-    worker.start()
-    slot.put(0.1, wait=True)
-    assert worker.wait_idle(20.0) and not worker.feed()
-    worker.stop()
