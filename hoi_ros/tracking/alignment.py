@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -12,21 +11,17 @@ import numpy as np
 from hoi_ros.datatypes import CameraIntrinsics
 from hoi_ros.geometry import make_transform, nearest_rigid
 from hoi_ros.tracking.config import TrackerConfig
+from hoi_ros.tracking.features import feature_images
 from hoi_ros.tracking.patch import Patch, depth_noise_m
 
-FEATURE_SCALES_M = (0.004, 0.002, 0.001)
-"""Blur of the colour features on the surface, coarse to fine, metres."""
-SURROUND = 2.0
-"""Width of the surround whose mean is taken off, in widths of the blur: each scale's surround is the next scale."""
-CONTRAST, DARK = 128.0, 32.0
-"""Features are contrast, (detail / (brightness + DARK)) * CONTRAST: print is a ratio, whatever the light."""
-SUPPORT = 0.3
-"""Share of the surround that must be mask for a feature to count."""
 GATES_M = (0.03, 0.015, 0.009)
 """Largest distance of a match at each level, metres, beside three times the sensor's noise."""
 UNKNOWN, FREE, BLOCKED, BACKGROUND = 0, 1, 2, 3
+STEEP = ((1.0, 1.0, 1.0), (0.5, 0.7, 1.0), (0.5, 0.7, 1.0))
+"""Slope a pixel of each channel at each level: flatter places say nothing of where print is."""
+CHANNEL_WEIGHT = ((0.0, 1.0, 1.0), (1.0, 1.0, 1.0), (1.0, 1.0, 1.0))
 MISSING_COST = 9.0
-COLOR_NOISE_GAIN = 4.0
+COLOR_NOISE_GAIN = 1.0
 SILHOUETTE_SIGMA_M, SILHOUETTE_REACH_M = 0.003, 0.03
 PRIOR = np.diag([0.03**-2] * 3 + [0.3**-2] * 3)
 """Information of the start itself, 3 cm and 17 degrees: decides only what the picture leaves open."""
@@ -43,9 +38,11 @@ class ReferenceCloud:
     normals: np.ndarray
     """(N, 3) float32 unit, object frame."""
     features: np.ndarray
-    """(N, 3) float32 grey levels, coarse to fine; NaN where unknown."""
+    """(N, levels, channels) float32 colour features, coarse to fine, see `feature_images`; NaN where unknown."""
     noise: np.ndarray
     """(N,) float32 grey levels: how much the features wavered so far; shadows waver, print does not."""
+    shape_weight: np.ndarray
+    """(N,) float32 share with which the distance counts; a single view's noisy normals would hold a round thing."""
 
     def __len__(self) -> int:
         return len(self.points)
@@ -59,7 +56,9 @@ class ReferenceCloud:
 
     def taken(self, rows: np.ndarray) -> ReferenceCloud:
         """The named rows."""
-        return ReferenceCloud(self.points[rows], self.normals[rows], self.features[rows], self.noise[rows])
+        return ReferenceCloud(
+            self.points[rows], self.normals[rows], self.features[rows], self.noise[rows], self.shape_weight[rows]
+        )
 
     @staticmethod
     def joined(clouds: Sequence[ReferenceCloud]) -> ReferenceCloud:
@@ -69,6 +68,7 @@ class ReferenceCloud:
             np.concatenate([c.normals for c in clouds]),
             np.concatenate([c.features for c in clouds]),
             np.concatenate([c.noise for c in clouds]),
+            np.concatenate([c.shape_weight for c in clouds]),
         )
 
 
@@ -85,8 +85,8 @@ class AlignmentTarget:
     """(h, w) uint8: UNKNOWN without depth, FREE to be matched, BLOCKED by a hand, BACKGROUND that is no object."""
     outside: np.ndarray
     """(h, w, 3) float32: pixels to the nearest place where the object may be, and the derivatives in x and y."""
-    features: tuple[np.ndarray, ...]
-    """Three of (h, w, 4) float32: grey level, its x and y derivative, and 1 where it is trustworthy."""
+    features: tuple[tuple[np.ndarray, ...], ...]
+    """Colour features by level and channel, see `feature_images`."""
 
 
 @dataclass(frozen=True)
@@ -107,49 +107,6 @@ class AlignmentResult:
     """Mean robust cost a point, 0 to MISSING_COST; comparable between starts."""
     information: np.ndarray
     """(6, 6) of the twist (translation, rotation about the cloud's centre) in the camera's axes."""
-
-
-def feature_images(patch: Patch, mask: np.ndarray, depth_m: float) -> tuple[np.ndarray, ...]:
-    """Colour features of the masked part of a patch at three scales of the surface.
-
-    Grey levels are blurred inside the mask alone and lose the mean of their surround, so that shading, which
-    stays behind as the object turns, weighs little; what is left is divided by the brightness.
-
-    Args:
-        patch: crop of the frame.
-        mask: (h, w) bool pixels that may be object.
-        depth_m: typical distance of the object; fixes the blur in pixels.
-
-    Returns:
-        For each of FEATURE_SCALES_M (h, w, 4) float32: grey level, d/dx, d/dy, trust (0 or 1).
-    """
-    gray = cv2.cvtColor(patch.color, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    weight = mask.astype(np.float32)
-    pixel_m = patch.pixel_size_m(depth_m)
-    sigmas = [max(0.7, scale / pixel_m) for scale in FEATURE_SCALES_M]
-    blurs = [_masked_blur(gray, weight, sigma) for sigma in (SURROUND * sigmas[0], *sigmas)]
-    out = []
-    for (wide, support), (fine, _) in pairwise(blurs):
-        band = CONTRAST * (fine - wide) / (wide + DARK)
-        trust = ((support > SUPPORT) & mask).astype(np.float32)
-        dx = cv2.Sobel(band, cv2.CV_32F, 1, 0, ksize=3, scale=0.125)
-        dy = cv2.Sobel(band, cv2.CV_32F, 0, 1, ksize=3, scale=0.125)
-        out.append(cv2.merge([band, dx, dy, trust]))
-    return tuple(out)
-
-
-def _masked_blur(image: np.ndarray, weight: np.ndarray, sigma: float) -> tuple[np.ndarray, np.ndarray]:
-    """Gaussian mean over the weighted pixels only, and the weight under it; thinned first where the blur is wide."""
-    height, width = image.shape
-    factor = max(1, int(sigma / 2))
-    stack = cv2.merge([image * weight, weight])
-    if factor > 1:
-        stack = cv2.resize(stack, (-(-width // factor), -(-height // factor)), interpolation=cv2.INTER_AREA)
-    stack = cv2.GaussianBlur(stack, (0, 0), sigma / factor, borderType=cv2.BORDER_CONSTANT)
-    if factor > 1:
-        stack = cv2.resize(stack, (width, height), interpolation=cv2.INTER_LINEAR)
-    mean = stack[..., 0] / np.maximum(stack[..., 1], 1e-3)
-    return mean, stack[..., 1]
 
 
 def alignment_target(patch: Patch, free_mask: np.ndarray, blocked_mask: np.ndarray, depth_m: float) -> AlignmentTarget:
@@ -186,7 +143,6 @@ class _Match:
     fits: np.ndarray
     hidden: np.ndarray
     r_depth: np.ndarray
-    r_color: np.ndarray
     cost: float
     hessian: np.ndarray
     gradient: np.ndarray
@@ -292,15 +248,19 @@ def _linearise(
     hidden |= (status == BACKGROUND) & (gap[:, 2] < gate)
     r_depth = np.einsum("nk,nk->n", n, gap)
 
-    sampled = cv2.remap(target.features[level], u[:, None], v[:, None], cv2.INTER_LINEAR)[:, 0]
-    model_gray = reference.features[:, level]
-    colored = matched & (sampled[:, 3] > 0.99) & np.isfinite(model_gray)
-    r_color = np.where(colored, sampled[:, 0] - model_gray, 0)
-
+    color_variance = config.color_sigma**2 + COLOR_NOISE_GAIN * reference.noise**2
     s_depth = sigma * (3, 2, 1)[level] + np.float32(0.001)
     e_depth = (r_depth / s_depth) ** 2
-    color_variance = config.color_sigma**2 + COLOR_NOISE_GAIN * reference.noise**2
-    e_color = r_color**2 / color_variance
+    e_color, terms = np.zeros(len(p), np.float32), []
+    for channel, image in enumerate(target.features[level]):
+        sampled = cv2.remap(image, u[:, None], v[:, None], cv2.INTER_LINEAR)[:, 0]
+        known = reference.features[:, level, channel]
+        colored = matched & (sampled[:, 3] > 0.99) & np.isfinite(known)
+        r = np.where(colored, sampled[:, 0] - known, 0)
+        e = r**2 / color_variance
+        e_color += e
+        terms.append((colored, sampled, r, e))
+
     cost = np.full(len(p), MISSING_COST, np.float32)
     cost[hidden] = MISSING_COST / 2  # Hiding is no way to be right.
     robust = np.minimum(e_depth, 5) + np.minimum(config.color_weight * e_color, 4)
@@ -309,21 +269,30 @@ def _linearise(
 
     points, normals = p[matched].astype(np.float64), n[matched].astype(np.float64)
     center = points.mean(0) if len(points) else pose[:3, 3]
-    w_depth = POINT_WEIGHT / (s_depth**2 * np.maximum(1, np.sqrt(e_depth) / 1.5))
+    w_depth = POINT_WEIGHT * reference.shape_weight / (s_depth**2 * np.maximum(1, np.sqrt(e_depth) / 1.5))
     j_depth = -np.hstack([normals, _cross(points - center, normals)])
     hessian, gradient = _normal_equations(j_depth, r_depth[matched], w_depth[matched])
-    if config.color_weight > 0 and colored.any():
-        points, zc = p[colored].astype(np.float64), z[colored]
-        gx, gy = sampled[colored, 1] * k.fx / zc, sampled[colored, 2] * k.fy / zc
+    for channel, (colored, sampled, r, e) in enumerate(terms):
+        slope2 = sampled[:, 1] ** 2 + sampled[:, 2] ** 2
+        # Noise and shading have small slopes everywhere; together they would hold the object still.
+        rows = np.flatnonzero(colored & (slope2 > STEEP[channel][level] ** 2))
+        weight = CHANNEL_WEIGHT[channel][level] * config.color_weight
+        if weight == 0 or not len(rows):
+            continue
+        points, zc = p[rows].astype(np.float64), z[rows]
+        gx, gy = sampled[rows, 1] * k.fx / zc, sampled[rows, 2] * k.fy / zc
         slope = np.stack([gx, gy, -(gx * points[:, 0] + gy * points[:, 1]) / zc], 1).astype(np.float64)
         j_color = np.hstack([slope, _cross(points - center, slope)])
-        w_color = config.color_weight * POINT_WEIGHT / color_variance[colored]
-        w_color = w_color / (1 + e_color[colored] / 4) ** 2  # Geman-McClure: what is shadow or gloss lets go
-        hessian_color, gradient_color = _normal_equations(j_color, r_color[colored], w_color)
+        # Cauchy: what is shadow or gloss lets go.
+        w_color = weight * POINT_WEIGHT / color_variance[rows] / (1 + e[rows] / 9)
+        w_color *= np.minimum(slope2[rows] / STEEP[channel][level] ** 2 - 1, 1)
+        hessian_color, gradient_color = _normal_equations(j_color, r[rows], w_color)
         hessian, gradient = hessian + hessian_color, gradient + gradient_color
-    hessian_off, gradient_off = _silhouette_equations(target, p, z, facing & ~matched, u, v, center)
+    hessian_off, gradient_off = _silhouette_equations(
+        target, p, z, facing & ~matched & (reference.shape_weight > 0), u, v, center
+    )
     hessian, gradient = hessian + hessian_off, gradient + gradient_off
-    match = _Match(matched, fits, hidden, r_depth, r_color, float(cost.mean()), hessian, gradient)
+    match = _Match(matched, fits, hidden, r_depth, float(cost.mean()), hessian, gradient)
     return match, np.asarray(center, np.float64)
 
 

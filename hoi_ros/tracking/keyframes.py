@@ -9,10 +9,14 @@ import numpy as np
 from hoi_ros.geometry import invert_transform, rotation_angle, transform_points
 from hoi_ros.tracking.alignment import ReferenceCloud
 from hoi_ros.tracking.config import TrackerConfig
+from hoi_ros.tracking.features import sample_features
 from hoi_ros.tracking.patch import Patch
 
 KEYFRAME_POINTS = 1500
-SINGLE_VIEW_NOISE = 4.0
+SINGLE_VIEW_NOISE = 3.0
+PRINT_CELL_PX = 3
+STEEP = 2.0
+"""Grey levels a pixel from which a place counts as print."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,11 @@ class Keyframe:
 
 
 def make_keyframe(
-    index: int, patch: Patch, mask: np.ndarray, features: tuple[np.ndarray, ...], T_camera_object: np.ndarray
+    index: int,
+    patch: Patch,
+    mask: np.ndarray,
+    features: tuple[tuple[np.ndarray, ...], ...],
+    T_camera_object: np.ndarray,
 ) -> Keyframe | None:
     """Keep a view: at most 1500 of the masked pixels away from edges; None when fewer than 100 are left.
 
@@ -38,19 +46,49 @@ def make_keyframe(
         features: colour features, see `feature_images`.
         T_camera_object: (4, 4).
     """
+    cloud = view_cloud(patch, mask, features, T_camera_object, KEYFRAME_POINTS)
+    return None if cloud is None else Keyframe(index, T_camera_object.copy(), cloud)
+
+
+def view_cloud(
+    patch: Patch,
+    mask: np.ndarray,
+    features: tuple[tuple[np.ndarray, ...], ...],
+    T_camera_object: np.ndarray,
+    count: int,
+) -> ReferenceCloud | None:
+    """What one view shows, at most `count` points in the object frame: half spread evenly, half where print is.
+
+    None when fewer than 100 of the masked pixels lie away from edges. Arguments as `make_keyframe`.
+    """
     known = np.einsum("hwk,hwk->hw", patch.normals, patch.normals) > 0.5
-    pixel = np.flatnonzero(mask & ~patch.edge_mask & known)
+    usable = mask & ~patch.edge_mask & known
+    pixel = np.flatnonzero(usable)
     if len(pixel) < 100:
         return None
-    pixel = pixel[np.linspace(0, len(pixel) - 1, min(KEYFRAME_POINTS, len(pixel))).astype(np.int64)]
+    even = pixel[np.linspace(0, len(pixel) - 1, min(count // 2, len(pixel))).astype(np.int64)]
+    pixel = np.union1d(even, _printed_pixels(features, usable, count - len(even)))
     inverse = invert_transform(T_camera_object).astype(np.float32)
     points = transform_points(inverse, patch.points.reshape(-1, 3)[pixel])
     normals = patch.normals.reshape(-1, 3)[pixel] @ inverse[:3, :3].T
-    gray = [
-        np.where(f[..., 3].reshape(-1)[pixel] > 0, f[..., 0].reshape(-1)[pixel], np.float32(np.nan)) for f in features
-    ]
-    cloud = ReferenceCloud(points, normals, np.stack(gray, 1), np.full(len(points), SINGLE_VIEW_NOISE, np.float32))
-    return Keyframe(index, T_camera_object.copy(), cloud)
+    noise = np.full(len(points), SINGLE_VIEW_NOISE, np.float32)
+    return ReferenceCloud(points, normals, sample_features(features, pixel), noise, np.ones(len(points), np.float32))
+
+
+def _printed_pixels(features: tuple[tuple[np.ndarray, ...], ...], usable: np.ndarray, count: int) -> np.ndarray:
+    """Flat pixels (K,), K <= count, where the finer features are steepest, at most one in a cell of PRINT_CELL_PX."""
+    images = [image for level in features[1:] for image in level]
+    steep = np.sum([np.hypot(image[..., 1], image[..., 2]) * image[..., 3] for image in images], 0)
+    steep = np.where(usable, steep, np.float32(0))
+    n = PRINT_CELL_PX
+    height, width = (size // n * n for size in steep.shape)
+    cells = steep[:height, :width].reshape(height // n, n, width // n, n).transpose(0, 2, 1, 3).reshape(-1, n * n)
+    inside = cells.argmax(1)
+    most = cells[np.arange(len(cells)), inside]
+    row, column = np.divmod(np.arange(len(cells)), width // n)
+    flat = (row * n + inside // n) * steep.shape[1] + column * n + inside % n
+    order = np.argsort(-most, kind="stable")[:count]
+    return flat[order[most[order] > STEEP]]
 
 
 class KeyframeStore:

@@ -10,6 +10,7 @@ import numpy as np
 from hoi_ros.geometry import invert_transform, transform_points
 from hoi_ros.tracking.alignment import ReferenceCloud
 from hoi_ros.tracking.config import TrackerConfig
+from hoi_ros.tracking.features import CHANNELS, FEATURE_SCALES_M, sample_features
 from hoi_ros.tracking.patch import Patch, depth_noise_m
 
 CONFIDENCE_CAP = 40.0
@@ -17,6 +18,8 @@ SURE = 1.5
 """Confidence, in good views, from which a surfel takes part in alignment."""
 FADE = 0.7
 CAPACITY = 40000
+LEVELS = len(FEATURE_SCALES_M)
+WAVER_COLUMN = CHANNELS  # contrast at the middle scale
 
 
 @dataclass(frozen=True)
@@ -42,9 +45,9 @@ class SurfelModel:
         self._points = np.zeros((CAPACITY, 3), np.float32)
         self._normals = np.zeros((CAPACITY, 3), np.float32)
         self._colors = np.zeros((CAPACITY, 3), np.float32)
-        self._features = np.zeros((CAPACITY, 3), np.float32)
+        self._features = np.zeros((CAPACITY, LEVELS * CHANNELS), np.float32)
         self._feature_variance = np.zeros(CAPACITY, np.float32)
-        self._feature_weight = np.zeros(CAPACITY, np.float32)
+        self._feature_weight = np.zeros((CAPACITY, LEVELS * CHANNELS), np.float32)
         self._confidence = np.zeros(CAPACITY, np.float32)
         self._cell = np.zeros(CAPACITY, np.int64)
         self._used = 0
@@ -94,8 +97,10 @@ class SurfelModel:
 
     def reference(self, rows: np.ndarray) -> ReferenceCloud:
         """The named surfels as a cloud to align."""
-        features = np.where(self._feature_weight[rows, None] > 0, self._features[rows], np.float32(np.nan))
-        return ReferenceCloud(self._points[rows], self._normals[rows], features, np.sqrt(self._feature_variance[rows]))
+        features = np.where(self._feature_weight[rows] > 0, self._features[rows], np.float32(np.nan))
+        features = features.reshape(-1, LEVELS, CHANNELS)
+        noise, weight = np.sqrt(self._feature_variance[rows]), np.ones(len(rows), np.float32)
+        return ReferenceCloud(self._points[rows], self._normals[rows], features, noise, weight)
 
     def color_agreement(self, patch: Patch, mask: np.ndarray, T_camera_object: np.ndarray, rows: np.ndarray) -> float:
         """Share (0 to 1) of the named surfels whose colour the patch shows, after one gain for the brightness.
@@ -113,7 +118,7 @@ class SurfelModel:
         return float((np.abs(seen - gain * known).max(1) < 45).mean())
 
     def fuse(
-        self, patch: Patch, mask: np.ndarray, features: tuple[np.ndarray, ...], T_camera_object: np.ndarray
+        self, patch: Patch, mask: np.ndarray, features: tuple[tuple[np.ndarray, ...], ...], T_camera_object: np.ndarray
     ) -> int:
         """Average the masked pixels into the surfels they see; make surfels where there are none.
 
@@ -145,11 +150,10 @@ class SurfelModel:
         created = self._create(points_object, rows, 2 if many else 1)
         rows = np.where(rows >= 0, rows, self._grid[self._cells_of(points_object)] - 1)
         known = rows >= 0
-        gray = np.stack([image[..., 0].reshape(-1)[pixel] for image in features], 1)
-        trust = np.min([image[..., 3].reshape(-1)[pixel] for image in features], 0)
+        values = sample_features(features, pixel).reshape(len(pixel), -1)
         colors = patch.color.reshape(-1, 3)[pixel]
         self._average(rows[known], weight[known], points_object[known], normals[known], colors[known])
-        self._average_features(rows[known], (weight * trust)[known], gray[known])
+        self._average_features(rows[known], weight[known], values[known])
         return created
 
     def fade(self, patch: Patch, trusted_mask: np.ndarray, T_camera_object: np.ndarray, visible: np.ndarray) -> None:
@@ -231,22 +235,27 @@ class SurfelModel:
         self._normals[touched] /= np.maximum(length, 1e-6)
         self._confidence[touched] = np.minimum(old + gain, CONFIDENCE_CAP)
 
-    def _average_features(self, rows, weight, gray) -> None:
-        rows, weight, gray = rows[weight > 0], weight[weight > 0], gray[weight > 0]
-        if not len(rows):
-            return
+    def _average_features(self, rows, weight, values) -> None:
+        """Average values (N, LEVELS * CHANNELS), NaN where unknown, into the rows (N,)."""
         touched, index = np.unique(rows, return_inverse=True)
-        total = np.bincount(index, weight)
-        gain = total / np.bincount(index)
-        old = self._feature_weight[touched]
-        share = (gain / (old + gain)).astype(np.float32)[:, None]
-        mean = np.stack([np.bincount(index, weight * gray[:, i]) / total for i in range(3)], 1)
-        change = mean.astype(np.float32) - self._features[touched]
-        self._features[touched] += share * change
-        waver = np.where(old > 0, change[:, 1] ** 2, 0)
-        rate = np.maximum(share[:, 0], 0.1)
-        self._feature_variance[touched] += rate * (waver - self._feature_variance[touched])
-        self._feature_weight[touched] = np.minimum(old + gain, CONFIDENCE_CAP)
+        count = np.bincount(index)
+        for column in range(values.shape[1]):
+            known = np.isfinite(values[:, column])
+            part = np.where(known, weight, 0)
+            total = np.bincount(index, part)
+            seen = total > 0
+            gain = (total / count)[seen]
+            row = touched[seen]
+            old = self._feature_weight[row, column]
+            share = (gain / (old + gain)).astype(np.float32)
+            mean = np.bincount(index, part * np.where(known, values[:, column], 0))[seen] / total[seen]
+            change = mean.astype(np.float32) - self._features[row, column]
+            self._features[row, column] += share * change
+            self._feature_weight[row, column] = np.minimum(old + gain, CONFIDENCE_CAP)
+            if column == WAVER_COLUMN:
+                waver = np.where(old > 0, change**2, 0)
+                rate = np.maximum(share, 0.1)
+                self._feature_variance[row] += rate * (waver - self._feature_variance[row])
 
 
 def _pixels(points_camera: np.ndarray, patch: Patch) -> tuple[np.ndarray, np.ndarray]:

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hoi_ros.datatypes import HandEstimate, ObjectObservation, RgbdFrame
 from hoi_ros.errors import InputError
-from hoi_ros.geometry import invert_transform, make_transform, rotation_angle, so3_exp, transform_points
+from hoi_ros.geometry import (
+    invert_transform,
+    make_transform,
+    rotation_angle,
+    so3_exp,
+    transform_points,
+)
 from hoi_ros.tracking.alignment import (
     AlignmentResult,
     AlignmentTarget,
     ReferenceCloud,
     align,
     alignment_target,
-    feature_images,
 )
 from hoi_ros.tracking.config import TrackerConfig
+from hoi_ros.tracking.features import feature_images
 from hoi_ros.tracking.foreign import ForeignSurface
-from hoi_ros.tracking.keyframes import KeyframeStore, make_keyframe
+from hoi_ros.tracking.keyframes import KeyframeStore, make_keyframe, view_cloud
 from hoi_ros.tracking.masks import (
     SkinModel,
     connected_parts,
@@ -38,7 +44,7 @@ from hoi_ros.tracking.recovery import best_guess, recovery_guesses
 PLANE_PERIOD = 10
 GROWTH_M, GROWTH_AT_REST_M = 0.012, 0.004
 FUSE_INLIERS = 0.6
-KEYFRAME_SHARE = 0.35
+MODEL_POINTS, VIEW_POINTS = 1200, 800
 BORDER_M = 0.03
 SUDDEN_DROP = 0.92
 SECOND_TURNS_RAD = np.radians(6.0) * np.concatenate([np.eye(3), -np.eye(3)])
@@ -72,6 +78,7 @@ class _Track:
     tracked_frames: int = 0
     lost_frames: int = 0
     recovery_turn: int = 0
+    last_view: ReferenceCloud | None = None
 
 
 @dataclass(frozen=True)
@@ -297,13 +304,13 @@ class ObjectTracker:
     def _reference(self, rendering: Rendering, pose: np.ndarray) -> ReferenceCloud:
         """What should be seen at a pose: visible model surface, and the nearest keyframe against drift."""
         track = self._known_track()
-        model = track.model.reference(rendering.visible)
+        clouds = [track.model.reference(rendering.visible).thinned(MODEL_POINTS)]
         keyframe = track.keyframes.nearest(pose)
-        if keyframe is None:
-            return model
-        count = int(KEYFRAME_SHARE * min(len(model), self._config.align_points))
-        model = model.thinned(self._config.align_points)
-        return _shuffled(ReferenceCloud.joined([model, keyframe.cloud.thinned(max(count, 100))]))
+        if keyframe is not None:
+            clouds.append(_color_only(keyframe.cloud.thinned(VIEW_POINTS)))
+        if track.last_view is not None:
+            clouds.append(_color_only(track.last_view))
+        return _shuffled(ReferenceCloud.joined(clouds))
 
     def _align(self, view: _View, starts: list[np.ndarray]) -> tuple[AlignmentTarget, AlignmentResult | None]:
         track = self._known_track()
@@ -356,7 +363,7 @@ class ObjectTracker:
         if good:
             trusted = (view.patch.depth_m > 0) & ~view.hand_mask & ~view.patch.edge_mask
             track.model.fade(view.patch, trusted, pose, rendering.visible)
-            track.model.fuse(view.patch, mask, target.features, pose)
+            track.model.fuse(view.patch, mask & ~dilated(view.hand_mask, 2), target.features, pose)
         observation = self._accept(frame, depth, hands, view, mask, target.features, pose, share, result.residual_m)
         self._mark_foreign(view, mask, pose)
         return observation
@@ -387,7 +394,9 @@ class ObjectTracker:
             track.middle, track.radius_m = ((low + high) / 2).astype(np.float64), float(np.linalg.norm(high - low) / 2)
         track.wrists = {hand.track_id: np.asarray(hand.T_camera_wrist, np.float64) for hand in hands}
         self._find_holder(hands, points, pose)
-        is_keyframe = self._keep_view(frame.index, view.patch, mask, features, pose)
+        mask_inner = mask & ~dilated(view.hand_mask, 2)
+        track.last_view = view_cloud(view.patch, mask_inner, features, pose, VIEW_POINTS)
+        is_keyframe = self._keep_view(frame.index, view.patch, mask_inner, features, pose)
         full_mask = view.patch.paste(mask, depth.shape)
         full_hand = view.patch.paste(view.hand_mask, depth.shape)
         self._last_masks = full_mask | full_hand
@@ -530,6 +539,10 @@ def _about(motion: np.ndarray, middle: np.ndarray) -> np.ndarray:
     """Motion (4, 4) about a point, as a transform of camera points."""
     rotation = motion[:3, :3]
     return make_transform(rotation, motion[:3, 3] + middle - rotation @ middle)
+
+
+def _color_only(cloud: ReferenceCloud) -> ReferenceCloud:
+    return replace(cloud, shape_weight=np.full(len(cloud), 0.3, np.float32))
 
 
 def _shuffled(cloud: ReferenceCloud) -> ReferenceCloud:

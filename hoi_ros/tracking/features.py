@@ -1,0 +1,86 @@
+"""Colour features of a surface at three scales: print as contrast and as hue, which shading leaves alone."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import cv2
+import numpy as np
+
+from hoi_ros.tracking.patch import Patch
+
+FEATURE_SCALES_M = (0.004, 0.002, 0.001)
+"""Blur of the colour features on the surface, coarse to fine, metres."""
+SURROUND = 2.0
+"""Width of the surround whose mean is taken off, in widths of the blur: each scale's surround is the next scale."""
+CONTRAST, DARK = 128.0, 32.0
+"""Contrast is (detail / (brightness + DARK)) * CONTRAST: print is a ratio, whatever the light."""
+HUE_GAIN = 40.0
+SUPPORT = (0.95, 0.9, 0.8)
+"""Share of the surround that must be mask for contrast to count: at its edge it tells of the mask."""
+CHANNELS = 3
+"""Contrast of the brightness, red against green, blue against both."""
+
+
+def feature_images(patch: Patch, mask: np.ndarray, depth_m: float) -> tuple[tuple[np.ndarray, ...], ...]:
+    """Colour features of the masked part of a patch at three scales of the surface.
+
+    Everything is blurred inside the mask alone. Brightness loses the mean of its surround and is divided by it;
+    hue is a ratio of colours. So shading, which stays behind as the object turns, weighs little.
+
+    Args:
+        patch: crop of the frame.
+        mask: (h, w) bool pixels that may be object.
+        depth_m: typical distance of the object; fixes the blur in pixels.
+
+    Returns:
+        For each of FEATURE_SCALES_M, for each of CHANNELS (h, w, 4) float32: value, d/dx, d/dy, trust (0 or 1).
+    """
+    # At the rim the neighbour's colour shines in, and masks err: it would hold the object to hand and picture.
+    inner = cv2.erode((mask & ~patch.edge_mask).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    weight = inner.astype(np.float32)
+    pixel_m = patch.pixel_size_m(depth_m)
+    sigmas = [max(0.7, scale / pixel_m) for scale in FEATURE_SCALES_M]
+    image = patch.color.astype(np.float32) * weight[..., None]
+    stack = cv2.merge([image, weight])
+    blurs = [_blur(stack, sigma) for sigma in (SURROUND * sigmas[0], *sigmas)]
+    out = []
+    for level, (wide, fine) in enumerate(pairwise(blurs)):
+        surround = wide[..., :3].sum(2) / 3 / np.maximum(wide[..., 3], 1e-3)
+        red, green, blue = cv2.split(fine[..., :3] / np.maximum(fine[..., 3:], 1e-3))
+        total = red + green + blue
+        values = (
+            CONTRAST * (total / 3 - surround) / (surround + DARK),
+            HUE_GAIN * (red - green) / (total + DARK),
+            HUE_GAIN * (blue - 0.5 * (red + green)) / (total + DARK),
+        )
+        trusts = ((wide[..., 3] > SUPPORT[level]) & inner, inner, inner)
+        out.append(tuple(_with_slopes(value, trust) for value, trust in zip(values, trusts)))
+    return tuple(out)
+
+
+def _with_slopes(value: np.ndarray, trust: np.ndarray) -> np.ndarray:
+    dx = cv2.Sobel(value, cv2.CV_32F, 1, 0, ksize=3, scale=0.125)
+    dy = cv2.Sobel(value, cv2.CV_32F, 0, 1, ksize=3, scale=0.125)
+    return cv2.merge([value, dx, dy, trust.astype(np.float32)])
+
+
+def _blur(stack: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian blur (h, w, 4) of weighted colours and their weight; thinned first where the blur is wide."""
+    height, width = stack.shape[:2]
+    factor = max(1, int(sigma / 2))
+    if factor > 1:
+        stack = cv2.resize(stack, (-(-width // factor), -(-height // factor)), interpolation=cv2.INTER_AREA)
+    stack = cv2.GaussianBlur(stack, (0, 0), sigma / factor, borderType=cv2.BORDER_CONSTANT)
+    if factor > 1:
+        stack = cv2.resize(stack, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(stack)
+
+
+def sample_features(images: tuple[tuple[np.ndarray, ...], ...], pixel: np.ndarray) -> np.ndarray:
+    """(N, levels, CHANNELS) float32 values at flat pixels (N,), NaN where they are not to be trusted."""
+    levels = []
+    for channels in images:
+        rows = [image.reshape(-1, 4)[pixel] for image in channels]
+        levels.append(np.stack([np.where(r[:, 3] > 0, r[:, 0], np.float32(np.nan)) for r in rows], 1))
+    return np.stack(levels, 1)
