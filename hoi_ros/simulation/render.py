@@ -244,7 +244,8 @@ class Renderer:
         x = (np.arange(intrinsics.width, dtype=np.float32) - intrinsics.cx) / intrinsics.fx
         y = (np.arange(intrinsics.height, dtype=np.float32) - intrinsics.cy) / intrinsics.fy
         grid = np.stack(np.broadcast_arrays(x[None], y[:, None], np.float32(1)), -1)
-        self._rays = np.ascontiguousarray(grid.astype(np.float32))
+        self._rays = np.ascontiguousarray(grid.astype(np.float32)).reshape(-1, 3)
+        """(H * W, 3) through the pixels, row by row; z is 1."""
 
     def render(
         self, actors: list[Actor], room_color: np.ndarray, room_depth: np.ndarray, light: Light, table: np.ndarray
@@ -261,63 +262,61 @@ class Renderer:
         height, width = room_depth.shape
         depth = room_depth.copy()
         owner = np.full((height, width), -1, np.int8)
-        hits_of: list[tuple[slice, slice, Hits] | None] = []
         own: list[int] = []
+        found: list[tuple[np.ndarray, Hits]] = []
         for number, actor in enumerate(actors):
-            rows, columns = self._bounds(actor)
-            rays = self._rays[rows, columns].reshape(-1, 3)
-            if not len(rays):
-                hits_of.append(None)
-                own.append(0)
-                continue
-            hits = actor.cast(rays)
-            shape = (rows.stop - rows.start, columns.stop - columns.start)
+            pixels = self._pixels_within(actor)
+            hits = actor.cast(self._rays[pixels])
             own.append(int(np.isfinite(hits.depth).sum()))
-            distance = hits.depth.reshape(shape)
-            front = distance < np.where(depth[rows, columns] > 0, depth[rows, columns], np.inf)
-            depth[rows, columns][front] = distance[front]
-            owner[rows, columns][front] = number
-            hits_of.append((rows, columns, hits))
+            there = depth.reshape(-1)[pixels]
+            front = hits.depth < np.where(there > 0, there, np.inf)
+            depth.reshape(-1)[pixels[front]] = hits.depth[front]
+            owner.reshape(-1)[pixels[front]] = number
+            found.append((pixels, hits))
         color = self._shadowed(room_color, owner, actors, light, table)
-        seen = self._fill(color, owner, actors, hits_of, light)
+        seen = self._fill(color, owner, actors, found, light)
         shade = self._occlusion(depth, owner)
         color *= shade[..., None]
         self._smooth_edges(color, shade, owner, depth, actors, light)
         label_of = np.array([a.label for a in actors] + [LABEL_BACKGROUND], np.uint8)
         return Picture(color, depth, label_of[owner], own, seen)
 
-    def _bounds(self, actor: Actor) -> tuple[slice, slice]:
+    def _pixels_within(self, actor: Actor) -> np.ndarray:
+        """(K,) flat numbers of the pixels inside the hull of an actor's outline in the picture, a pixel wider."""
         points = actor.outline_points()
-        points = points[points[:, 2] > 0.03]
-        if not len(points):
-            return slice(0, 0), slice(0, 0)
+        front = points[:, 2] > 0.03
         k = self.intrinsics
-        x = points[:, 0] / points[:, 2] * k.fx + k.cx
-        y = points[:, 1] / points[:, 2] * k.fy + k.cy
-        columns = slice(max(0, int(x.min()) - 1), min(k.width, int(x.max()) + 3))
-        rows = slice(max(0, int(y.min()) - 1), min(k.height, int(y.max()) + 3))
-        if columns.stop <= columns.start or rows.stop <= rows.start:
-            return slice(0, 0), slice(0, 0)
-        return rows, columns
+        at = points[front, :2] / points[front, 2:] * [k.fx, k.fy] + [k.cx, k.cy]
+        at = np.clip(at, -4 * k.width, 5 * k.width).astype(np.float32)
+        if not len(at):
+            return np.zeros(0, np.int64)
+        low = np.clip(np.floor(at.min(0)).astype(int) - 1, 0, [k.width, k.height])
+        high = np.clip(np.ceil(at.max(0)).astype(int) + 2, 0, [k.width, k.height])
+        if (high <= low).any():
+            return np.zeros(0, np.int64)
+        mask = np.zeros((high[1] - low[1], high[0] - low[0]), np.uint8)
+        hull = np.round(cv2.convexHull(at) - low.astype(np.float32)).astype(np.int32)
+        cv2.fillConvexPoly(mask, hull, 1)
+        cv2.polylines(mask, [hull], True, 1, 3)
+        y, x = np.nonzero(mask)
+        return (y + low[1]) * k.width + (x + low[0])
 
     def _fill(
-        self, color: np.ndarray, owner: np.ndarray, actors: list[Actor], hits_of: list, light: Light
+        self,
+        color: np.ndarray,
+        owner: np.ndarray,
+        actors: list[Actor],
+        found: list[tuple[np.ndarray, Hits]],
+        light: Light,
     ) -> list[int]:
         """Shade every pixel of its front actor, in place."""
         seen = []
-        for number, (actor, found) in enumerate(zip(actors, hits_of)):
-            if found is None:
-                seen.append(0)
-                continue
-            rows, columns, hits = found
-            index = np.flatnonzero(owner[rows, columns].reshape(-1) == number)
+        for number, (actor, (pixels, hits)) in enumerate(zip(actors, found)):
+            index = np.flatnonzero(owner.reshape(-1)[pixels] == number)
             seen.append(len(index))
             if len(index):
-                view = self._rays[rows, columns].reshape(-1, 3)[index]
-                view = _unit(view)
-                patch = color[rows, columns]
-                y, x = np.unravel_index(index, patch.shape[:2])
-                patch[y, x] = actor.colors(hits.take(index), view, light)
+                view = _unit(self._rays[pixels[index]])
+                color.reshape(-1, 3)[pixels[index]] = actor.colors(hits.take(index), view, light)
         return seen
 
     def _shadowed(

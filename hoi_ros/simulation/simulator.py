@@ -169,7 +169,7 @@ class Simulator:
         table = np.append(up, T_world_camera[2, 3])
         picture = self._renderer.render(actors, color, depth, self._light(T_world_camera, up), table)
         truths = tuple(self._hand_truth(hand, T_camera_view, joints, actors, picture) for hand, joints in hands)
-        visible = {n: self._visible(t.outline_points(), actors.index(t), picture) for n, t in zip(names, things)}
+        visible = {n: self._visible(t.shadow_points(), actors.index(t), picture) for n, t in zip(names, things)}
         return picture, FrameTruth(
             truths, dict(zip(names, poses)), T_world_camera, picture.labels, picture.depth_m, visible
         )

@@ -243,6 +243,7 @@ class ForearmShape:
         self._steps, self._sleeve_from = steps, sleeve_from_m
         wrinkle = 1 + 0.035 * rng.standard_normal((ARM_RINGS, ARM_SIDES))
         self._wrinkle = cv2.GaussianBlur(np.tile(wrinkle, (1, 3)), (0, 0), 1.2)[:, ARM_SIDES : 2 * ARM_SIDES]
+        self._rings = self._sections()
         sleeve = np.clip((steps - sleeve_from_m) / 0.004, 0, 1)
         fade = np.clip(1 - steps / 0.09, 0, 1)[:, None]
         palmar = np.clip(0.5 + 0.9 * np.sin(angle), 0, 1)[None] * fade
@@ -262,30 +263,34 @@ class ForearmShape:
         # An arm that leads away from the camera rises beyond the elbow to a shoulder above the picture.
         shoulder = target + 3 * np.clip(1.5 * target[2], 0, 1) * np.array([0, -1.0, 0])
         shoulder = shoulder / np.linalg.norm(shoulder)
-        center, x_axis = start.copy(), rotation[:, 0] * mirror[0]
+        bend = np.minimum(1.0, self._steps / 0.07)[:, None]
+        lift = np.asarray(ease((self._steps - 0.24) / 0.16))[:, None]
+        along = out * (1 - bend) + (target * (1 - lift) + shoulder * lift) * bend
+        along = along / np.linalg.norm(along, axis=1, keepdims=True)
+        centers = start + np.cumsum(along * np.diff(self._steps, prepend=self._steps[0])[:, None], axis=0)
+        x_axis = rotation[:, 0] * mirror[0]
+        x = x_axis - along * (along @ x_axis)[:, None]
+        x = x / np.linalg.norm(x, axis=1, keepdims=True)
+        z = np.cross(x, -along) * mirror[0]
+        rings = centers[:, None] + self._rings[..., :1] * x[:, None] + self._rings[..., 1:] * z[:, None]
+        return rings.reshape(-1, 3)
+
+    def _sections(self) -> np.ndarray:
+        """(R, K, 2) metres across each ring: the wrist's outline, then ellipses, wider and wrinkled in the sleeve."""
         rings = []
         for r, s in enumerate(self._steps):
-            bend = min(1.0, s / 0.07)
-            lift = float(ease((s - 0.24) / 0.16))
-            along = out * (1 - bend) + (target * (1 - lift) + shoulder * lift) * bend
-            along = along / np.linalg.norm(along)
-            if r:
-                center = center + along * (s - self._steps[r - 1])
-            x = x_axis - along * (x_axis @ along)
-            x = x / np.linalg.norm(x)
-            z = np.cross(x, -along) * mirror[0]
             grow = np.interp(s, [0, 0.03, 0.12, 0.3, 0.42], [1.0, 1.0, 1.22, 1.6, 1.75])
             thick = np.interp(s, [0, 0.1, 0.3], [1.0, 1.12, 1.3])
             half = self._half * (grow, grow * thick)
+            wrinkle = np.ones((ARM_SIDES, 1))
             if s > self._sleeve_from:
                 half = half * 1.14 + 0.003
                 wrinkle = self._wrinkle[r][:, None]
-            else:
-                wrinkle = np.ones((ARM_SIDES, 1))
             wrist = 1 - float(ease(s / 0.045))
-            local = self._circle * half * wrinkle * (1 - wrist) + self._outline * wrist * (0.97 if r == 0 else 1.015)
-            rings.append(center + local[:, :1] * x + local[:, 1:] * z)
-        return np.concatenate(rings)
+            rings.append(
+                self._circle * half * wrinkle * (1 - wrist) + self._outline * wrist * (0.97 if r == 0 else 1.015)
+            )
+        return np.stack(rings)
 
 
 def wind_outward(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
