@@ -30,7 +30,7 @@ examples:
   ./hoi bench --compare --accuracy-only         the same for continuous integration: no times, no peers
 
 data folders are known by their files: %s,
-or films (*.mp4) and meshes (*.glb, *.ply) by themselves; --dataset says which where it is not plain.
+or films (*.mp4) and meshes (*.glb, *.ply), one file or a folder; --dataset says which where it is not plain.
 docs/evaluation.md explains every figure. A missed frame counts as the worst value.
 """
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from tqdm import tqdm
 
+from hoi_ros.bench.failures import WorstFrame
 from hoi_ros.bench.options import BenchOptions
 from hoi_ros.bench.peers.environment import PeerMissing
 from hoi_ros.bench.peers.mediapipe_hands import MediaPipeHands
@@ -58,6 +59,7 @@ class HandScore:
     tracks: list[tuple[int, str]] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
     extra: int = 0
+    worst: WorstFrame = field(default_factory=WorstFrame)
     ms: list[float] = field(default_factory=list)
     _last: dict[str, tuple[int, np.ndarray]] = field(default_factory=dict)
 
@@ -83,6 +85,10 @@ class HandScore:
         self.truth.append(true)
         self.joints_px.append(nothing[:, :2] if hand is None else hand.joints_px)
         self.truth_px.append(label.pixels(frame.intrinsics))
+        error = float(metrics.mpjpe(self.joints_px[-1][None], self.truth_px[-1][None])[0])
+        if hand is not None and np.isfinite(true).any():
+            error = float(metrics.pa_mpjpe(self.joints[-1][None], true[None])[0] * 1e3)
+        self.worst.offer(error, frame, [self.truth_px[-1]], [] if hand is None else [hand.joints_px])
         self.sides.append(None if hand is None else hand.side)
         self.truth_sides.append(label.side)
         distance = float(np.nanmean(true[:, 2])) if np.isfinite(true).any() else float("nan")
@@ -210,7 +216,9 @@ def _run(options: BenchOptions, sequence: LabelledSequence, peer: MediaPipeHands
             sheet.add(number, frame, hands)
     estimator.close()
     if options.out is not None:
-        sheet.save(options.out / f"hands_{sequence.name.replace('/', '_').replace(':', '_')}.jpg")
+        name = sequence.name.replace("/", "_").replace(":", "_")
+        sheet.save(options.out / f"hands_{name}.jpg")
+        scores[OURS].worst.save(options.out / f"failure_hands_{name}.jpg", "hand, worst PA-MPJPE mm (inf: missed)")
     if all(score.joints == [] for score in scores.values()):
         del scores[LANDMARKS]
     return scores

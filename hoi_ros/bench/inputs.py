@@ -134,7 +134,7 @@ def hand_sequences(options: BenchOptions) -> list[LabelledSequence]:
     """
     if options.data is None:
         return _simulated(options, HAND_SCENES)
-    films = sorted(p for p in options.data.glob("*") if p.suffix.lower() in VIDEO_SUFFIXES)
+    films = _files(options.data, VIDEO_SUFFIXES)
     if films and not options.dataset:
         return [Film(path) for path in films]
     found = [s for s in open_dataset(options.data, options.dataset) if s[0].hands or s.independent_frames]
@@ -151,7 +151,7 @@ def object_sequences(options: BenchOptions) -> list[LabelledSequence]:
     """
     if options.data is None:
         return _simulated(options, OBJECT_SCENES)
-    meshes = sorted(p for p in options.data.glob("*") if p.suffix.lower() in MESH_SUFFIXES)
+    meshes = _files(options.data, MESH_SUFFIXES)
     if meshes and not options.dataset:
         return [Turntable(p.stem, _centred(read_mesh(p)), options.frames or 60) for p in meshes]
     found = []
@@ -169,6 +169,11 @@ def object_sequences(options: BenchOptions) -> list[LabelledSequence]:
 
 def _simulated(options: BenchOptions, usual: tuple[str, ...]) -> list[LabelledSequence]:
     return [SimulatedFilm(scene, options.frames or 300, options.seed) for scene in options.scenes or usual]
+
+
+def _files(path: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """The file itself, or those of a folder, by their names' ends."""
+    return [p for p in ([path] if path.is_file() else sorted(path.glob("*"))) if p.suffix.lower() in suffixes]
 
 
 def _centred(mesh: TriangleMesh) -> TriangleMesh:

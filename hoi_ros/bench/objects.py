@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from hoi_ros.bench.failures import ObjectDrift
 from hoi_ros.bench.options import BenchOptions
 from hoi_ros.bench.peers.registration import RegistrationTracker, registration_peers
 from hoi_ros.bench.peers.voxel_block_grid import VoxelBlockGridFusion
@@ -90,6 +91,7 @@ class _ObjectRun:
         self.peer_tracks = {tracker.name: _Track() for tracker in self.trackers}
         self.fusions = self._fusions() if "reconstruction" in targets else {}
         self.pipeline_fusion_ms: list[float] = []
+        self.drift = ObjectDrift(mesh, sequence[0].frame.intrinsics)
         self.truth: list[np.ndarray] = []
         self.free_masks: list[np.ndarray | None] = []
         self.hidden: list[float] = []
@@ -135,6 +137,8 @@ class _ObjectRun:
         result = self.pipeline.process(item.frame, init_mask=init)
         seen = result.observation
         self.tracks[OURS].add(seen.T_camera_object if seen else None, result.stage_ms.get("tracking", float("nan")))
+        if self.options.out is not None and item.T_camera_object is not None:
+            self.drift.add(item.frame, seen.T_camera_object if seen else None, item.T_camera_object)
         self.pipeline_fusion_ms.append(result.stage_ms.get("fusion", float("nan")))
         return mask if mask is not None else (seen.mask if seen else None)
 
@@ -159,6 +163,9 @@ class _ObjectRun:
             self._judge_meshes(truth)
         if self.pipeline is not None:
             self.pipeline.close()
+        if self.options.out is not None:
+            name = self.sequence.name.replace("/", "_").replace(":", "_")
+            self.drift.worst.save(self.options.out / f"failure_tracking_{name}.jpg", "object, worst ADD mm")
 
     def _judge_track(self, method: str, track: _Track, truth: np.ndarray, points: np.ndarray) -> None:
         poses = np.array(track.poses)

