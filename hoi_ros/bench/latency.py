@@ -57,17 +57,24 @@ def _case(source: str, layout: str, seconds: float, device: str) -> dict[str, Fi
     rows = [line for line in output.splitlines() if line.startswith(f"| {source} |")]
     if not rows:
         return "no mesh came" if process.returncode == 0 else f"it ended with code {process.returncode}"
-    cells = [cell.strip() for cell in rows[-1].strip("|").split("|")]
+    figures = figures_of(rows[-1])
+    if isinstance(figures, str):
+        return figures
+    return figures | {"cpu_percent_of_a_core": watch.cpu_percent(), "memory_mb": watch.memory_mb()}
+
+
+def figures_of(row: str) -> dict[str, Figure] | str:
+    """Figures of a line of the program's table: source, layout, meshes, p50, p95, p99, 'missing of pictures'; or what
+    the line says instead."""
+    cells = [cell.strip() for cell in row.strip().strip("|").split("|")]
     try:
-        count, p50, p95, p99 = int(cells[2]), *map(float, cells[3:6])
-    except ValueError:
-        return cells[2]
-    missing, _, pictures = cells[6].partition(" of ")
-    return {
-        "meshes": count, "ms_p50": p50, "ms_p95": p95, "ms_p99": p99,
-        "dropped": int(missing), "pictures": int(pictures),
-        "cpu_percent_of_a_core": watch.cpu_percent(), "memory_mb": watch.memory_mb(),
-    }  # fmt: skip
+        missing, _, pictures = cells[6].partition(" of ")
+        return {
+            "meshes": int(cells[2]), "ms_p50": float(cells[3]), "ms_p95": float(cells[4]), "ms_p99": float(cells[5]),
+            "dropped": int(missing), "pictures": int(pictures),
+        }  # fmt: skip
+    except (ValueError, IndexError):
+        return cells[2] if len(cells) > 2 else row
 
 
 class ProcessWatch:
