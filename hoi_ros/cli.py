@@ -24,6 +24,8 @@ SOURCES_HELP = """sources:
   realsense[:SERIAL]    Intel RealSense, colour and aligned depth
   topics                a camera driver that publishes already (live only)
 """
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C ended before its work was done, as shells have it."""
 VIEWER_NODES = ("foxglove_node", "recorder_node")
 ESTIMATORS = ("embedded", "handos")
 NOISES = ("none", "sensor", "harsh")
@@ -148,6 +150,8 @@ def _add_train_handos(networks: Any) -> None:
     )
     crops.add_argument("--shippable", action="store_true",
                        help="the licence of those pictures lets weights trained on them be handed on")  # fmt: skip
+    crops.add_argument("--held", type=float, default=0.12, metavar="SHARE",
+                       help="share of poses that hold something (default: 0.12)")  # fmt: skip
     crops.add_argument("--backgrounds", type=Path, help="folder of photos to put behind the hands")
     crops.add_argument("--quiet", action="store_true", help="no progress bar")
     crops.set_defaults(train=train_crops_command)
@@ -161,6 +165,18 @@ def _add_train_handos(networks: Any) -> None:
     handos.add_argument("--device", choices=DEVICES, default="auto", help="processor (default: auto)")
     handos.add_argument("--quiet", action="store_true", help="no progress bar")
     handos.set_defaults(train=train_handos_command)
+
+
+def check_limits(options: argparse.Namespace) -> None:
+    """Refuse limits that no run can keep.
+
+    Raises:
+        InputError: a negative or unfinite number of frames or seconds.
+    """
+    for name in ("frames", "duration"):
+        value = getattr(options, name, 0)
+        if not 0 <= value < float("inf"):
+            raise InputError(f"--{name} {value:g}: give a number above 0, or leave it out for no limit")
 
 
 def gather_parameters(files: list[Path], assignments: list[str]) -> dict[str, dict[str, Any]]:
@@ -328,8 +344,15 @@ def train_crops_command(options: argparse.Namespace) -> int:
         raise InputError("--dataset and --unlabelled: give one of them")
     if options.dataset or options.unlabelled:
         return _cut_labelled_crops(options)
+    if not 0 <= options.held <= 1:
+        raise InputError(f"--held {options.held}: give a share from 0 to 1")
     made = make_shards(
-        options.out, options.shards, seed=options.seed, processes=options.processes, backgrounds=options.backgrounds
+        options.out,
+        options.shards,
+        seed=options.seed,
+        processes=options.processes,
+        backgrounds=options.backgrounds,
+        held_share=options.held,
     )
     for _ in tqdm(made, total=options.shards, unit="shard", disable=options.quiet):
         pass
@@ -395,7 +418,11 @@ def main(arguments: list[str] | None = None) -> int:
         "settings": command_settings,
     }
     try:
+        check_limits(options)
         return commands[options.verb](options)
+    except KeyboardInterrupt:
+        # Before anything runs; a running system takes the signal itself and closes what is open.
+        return 0 if options.verb in ("live", "record") else INTERRUPTED
     except InputError as error:
         print(f"hoi: {error}", file=sys.stderr)
         return 2

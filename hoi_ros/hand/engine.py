@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from hoi_ros.errors import InputError, MissingLibraryError, unknown_name
 from hoi_ros.hand.handos import Detection, HandOs, HandOsOutput
 
-ENGINES = ("auto", "eager", "compile", "cuda_graph", "onnx", "tensorrt")
+ENGINES = ("auto", "eager", "trace", "compile", "cuda_graph", "onnx", "tensorrt")
 TOLERANCE_M, TOLERANCE = 5e-4, 2e-3
 """Largest difference from eager in metres of a vertex, and in fractions of the image; half precision needs it."""
 _log = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ class FlatDecoder(nn.Module):
         more = tensors[2 * n + 4 : -1]
         landmarks = (more[0], more[1]) if more else (None, None)
         detection = Detection(tensors[:n], tensors[n : 2 * n], first, last, boxes, scores, *landmarks)
-        output: HandOsOutput = self.network(detection, tensors[-1])[-1]
+        output: HandOsOutput = self.network(detection, tensors[-1], every_layer=False)[-1]
         assert output.vertices is not None and output.joints_3d is not None and output.translation is not None
         return output.joints_2d, output.vertices, output.joints_3d, output.translation
 
@@ -100,7 +101,7 @@ def create_engine(network: HandOs, name: str = "auto", device: str = "cpu", cach
 
     Args:
         network: in eval mode.
-        name: one of `ENGINES`; auto is CUDA graphs on a GPU and eager on the CPU.
+        name: one of `ENGINES`; auto is CUDA graphs on a GPU and a traced graph on the CPU.
         device: 'cpu' or a CUDA device.
         cache: folder for built engines; None is ~/.cache/hoi_ros.
 
@@ -113,7 +114,7 @@ def create_engine(network: HandOs, name: str = "auto", device: str = "cpu", cach
     network = network.to(device).eval()
     eager = EagerEngine(network, device)
     if name == "auto":
-        name = "cuda_graph" if device.startswith("cuda") else "eager"
+        name = "cuda_graph" if device.startswith("cuda") else "trace"
     if name == "eager":
         eager(*example(network, 1, device))
         return eager
@@ -130,6 +131,8 @@ def create_engine(network: HandOs, name: str = "auto", device: str = "cpu", cach
 
 
 def _make(name: str, network: HandOs, device: str, cache: Path) -> DecoderEngine:
+    if name == "trace":
+        return TracedEngine(network, device)
     if name == "compile":
         return CompiledEngine(network, device)
     if name == "cuda_graph":
@@ -161,6 +164,25 @@ class EagerEngine:
     def __call__(self, detection: Detection, camera: Tensor) -> DecodedBatch:
         with torch.inference_mode(), torch.autocast(self._device.type, torch.float16, enabled=self._cuda):
             return DecodedBatch(*self._flat(*(t.to(self._device) for t in flatten(detection, camera))))
+
+
+class TracedEngine:
+    """A recorded and frozen graph of torch operations, one a number of hands: without Python between operations."""
+
+    def __init__(self, network: HandOs, device: str):
+        self._flat, self._device = FlatDecoder(network), torch.device(device)
+        self._graphs: dict[tuple[int, ...], Any] = {}
+
+    def __call__(self, detection: Detection, camera: Tensor) -> DecodedBatch:
+        tensors = tuple(t.to(self._device) for t in flatten(detection, camera))
+        key = tuple(detection.boxes.shape[:2])
+        with torch.inference_mode():
+            if key not in self._graphs:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # the tracer's, of sizes that are fixed by the key
+                    traced = torch.jit.trace(self._flat, tensors, check_trace=False)
+                    self._graphs[key] = torch.jit.freeze(traced.eval())
+            return DecodedBatch(*self._graphs[key](*tensors))
 
 
 class CompiledEngine:

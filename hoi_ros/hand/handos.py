@@ -363,12 +363,13 @@ class HandOs(nn.Module):
                 nn.Conv2d(config.mask_channels, 3, 1),
             )
 
-    def forward(self, detection: Detection, camera: Tensor) -> list[HandOsOutput]:
+    def forward(self, detection: Detection, camera: Tensor, every_layer: bool = True) -> list[HandOsOutput]:
         """Decode chosen instances.
 
         Args:
             detection: of B images with K instances each, after query filtering.
             camera: (B, 4) fx / W, fy / H, cx / W, cy / H.
+            every_layer: read 3D off every layer, as training wants, not off the last alone.
 
         Returns:
             One output a layer; the last is the answer, the others are supervised in training.
@@ -385,7 +386,8 @@ class HandOs(nn.Module):
                 tokens, boxes = torch.cat([tokens, lifted], 2), torch.cat([boxes, lifted_boxes], 2)
                 mask = None if self.config.mask == "d" else self.mask
             tokens = layer(tokens, self.place(sine_places(boxes, self.config.width)), boxes, features, mask)
-            outputs.append(self._read(heads, tokens, boxes, detection, camera))
+            in_3d = every_layer or number == len(self.layers) - 1
+            outputs.append(self._read(heads, tokens, boxes, detection, camera, in_3d))
             refined = torch.cat([outputs[-1].joints_2d.detach(), boxes[:, :, :JOINTS, 2:]], -1)
             boxes = torch.cat([refined, boxes[:, :, JOINTS:]], 2)
         if self.config.mask_channels:
@@ -396,12 +398,14 @@ class HandOs(nn.Module):
             outputs[-1] = replace(outputs[-1], joints_2d=hedged)
         return outputs
 
-    def _read(self, heads: Heads, tokens: Tensor, boxes: Tensor, detection: Detection, camera: Tensor) -> HandOsOutput:
+    def _read(
+        self, heads: Heads, tokens: Tensor, boxes: Tensor, detection: Detection, camera: Tensor, in_3d: bool
+    ) -> HandOsOutput:
         """Answers of one layer's tokens (B, K, T, d)."""
         size = detection.boxes[:, :, None, 2:]
         joint_tokens, vertex_tokens = tokens[:, :, :JOINTS], tokens[:, :, JOINTS:-1]
         joints_2d = boxes[:, :, :JOINTS, :2] + STEP_2D * size * heads.joints(joint_tokens).float()
-        if tokens.shape[2] == JOINTS:
+        if tokens.shape[2] == JOINTS or not in_3d:
             return HandOsOutput(joints_2d)
         moves = STEP_3D_M * heads.vertices(vertex_tokens).float()
         answer = heads.translation(tokens[:, :, -1]).float()

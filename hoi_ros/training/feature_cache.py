@@ -18,7 +18,7 @@ from hoi_ros.errors import InputError
 from hoi_ros.hand.embedded_features import LandmarkFeatures
 from hoi_ros.simulation import raycast
 from hoi_ros.training.crop_pictures import Harshness
-from hoi_ros.training.hand_crops import HandCrop, HandCropSource
+from hoi_ros.training.hand_crops import HELD_SHARE, HandCrop, HandCropSource
 
 SHARD_CROPS, CARD = 512, "card.json"
 FEATURES = ("landmarks", "world_landmarks", "presence", "handedness", "shallow", "fine", "coarse", "pooled")
@@ -30,7 +30,13 @@ SMALL_SEGMENTS, PICTURES = 14, 8
 
 
 def make_shards(
-    folder: Path, count: int, *, seed: int = 0, processes: int = 1, backgrounds: Path | None = None
+    folder: Path,
+    count: int,
+    *,
+    seed: int = 0,
+    processes: int = 1,
+    backgrounds: Path | None = None,
+    held_share: float = HELD_SHARE,
 ) -> Iterator[Path]:
     """Write shards until `count` exist, skipping those that do; yields each as it is finished.
 
@@ -47,7 +53,7 @@ def make_shards(
         write_card(
             folder, "synthetic crops of the free hand" + (" over the user's photos" if backgrounds else ""), True
         )
-    jobs = [(folder, k, seed, backgrounds) for k in range(count) if not shard_path(folder, k).exists()]
+    jobs = [(folder, k, seed, backgrounds, held_share) for k in range(count) if not shard_path(folder, k).exists()]
     if processes < 2:
         yield from map(_make_shard, jobs)
         return
@@ -118,9 +124,9 @@ def crops_to_arrays(crops: list[HandCrop], reader: LandmarkFeatures) -> dict[str
     }
 
 
-def _make_shard(job: tuple[Path, int, int, Path | None]) -> Path:
-    folder, number, seed, backgrounds = job
-    source, reader = _workshop(seed, backgrounds)
+def _make_shard(job: tuple[Path, int, int, Path | None, float]) -> Path:
+    folder, number, seed, backgrounds, held_share = job
+    source, reader = _workshop(seed, backgrounds, held_share)
     source.restart(number)
     levels = np.random.default_rng([seed, number]).uniform(0, harshness_of(number), SHARD_CROPS)
     batches = [[source.crop(Harshness.even(float(level))) for level in part] for part in np.split(levels, 16)]
@@ -136,8 +142,8 @@ def _make_shard(job: tuple[Path, int, int, Path | None]) -> Path:
 
 
 @lru_cache(maxsize=1)
-def _workshop(seed: int, backgrounds: Path | None) -> tuple[HandCropSource, LandmarkFeatures]:
+def _workshop(seed: int, backgrounds: Path | None, held_share: float) -> tuple[HandCropSource, LandmarkFeatures]:
     """What a process makes once: one thread each, as there are as many processes as cores."""
     cv2.setNumThreads(1)
     raycast.THREADS = 1
-    return HandCropSource(seed, backgrounds=backgrounds), LandmarkFeatures(threads=1)
+    return HandCropSource(seed, backgrounds=backgrounds, held_share=held_share), LandmarkFeatures(threads=1)

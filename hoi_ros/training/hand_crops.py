@@ -19,6 +19,7 @@ from hoi_ros.training.hand_poses import sample_hands
 
 CROP_SIDE = 224
 POSES_AT_ONCE, SKINS = 512, 16
+HELD_SHARE = 0.12
 BACKGROUND, HAND, OBJECT = 0, 1, 2
 _HAND, _ARM, _THING = 0, 1, 2
 
@@ -66,9 +67,11 @@ class _Part:
 class HandCropSource:
     """Endless labelled crops; the same seed gives the same crops."""
 
-    def __init__(self, seed: int, model: HandModel | None = None, backgrounds: Path | None = None):
+    def __init__(
+        self, seed: int, model: HandModel | None = None, backgrounds: Path | None = None, held_share: float = HELD_SHARE
+    ):
         self.model = model or HandModel.load()
-        self._seed = seed
+        self._seed, self._held_share = seed, held_share
         self._rng = np.random.default_rng([seed, 21])
         self._skins = [
             HandSkin(self.model, np.zeros(10), float(self._rng.beta(1.2, 1.6)), int(self._rng.integers(1 << 30)))
@@ -103,7 +106,7 @@ class HandCropSource:
 
     def _next_pose(self) -> tuple[np.ndarray, np.ndarray, bool]:
         if not self._pool:
-            self._pool = list(zip(*sample_hands(self.model, self._rng, POSES_AT_ONCE)))
+            self._pool = list(zip(*sample_hands(self.model, self._rng, POSES_AT_ONCE, self._held_share)))
         return self._pool.pop()
 
     def _camera(self, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:

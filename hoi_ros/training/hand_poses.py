@@ -16,21 +16,26 @@ UNPINCHED_SHARE = 0.35
 _BATCH = 1024
 
 
-def sample_hands(model: HandModel, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def sample_hands(
+    model: HandModel, rng: np.random.Generator, count: int, held_share: float = SHARES[-1]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draw hands that hardly sink into themselves.
 
     Args:
         model: gives limits and bones.
         rng: source of chance.
         count: hands wanted.
+        held_share: share of hands drawn that hold something; the other kinds keep their proportions.
 
     Returns:
         Joint angles (N, A) radians, shape (N, 10) coefficients, and (N,) whether the hand is one that holds something.
     """
     angles, shapes, holds = [], [], []
     have = 0
+    others = np.array(SHARES[:-1]) / sum(SHARES[:-1]) * (1 - held_share)
+    shares = np.append(others, held_share)
     while have < count:
-        kind = rng.choice(len(KINDS), _BATCH, p=SHARES)
+        kind = rng.choice(len(KINDS), _BATCH, p=shares)
         drawn = sample_angles(model, rng, kind)
         shape = np.clip(rng.normal(0, 0.9, (_BATCH, 10)), -2.5, 2.5)
         joints = model.pose(drawn, shape, "right").joints

@@ -16,7 +16,15 @@ from hoi_ros.errors import InputError
 from hoi_ros.geometry import project
 from hoi_ros.hand import HandConfig, create_hand_estimator
 from hoi_ros.hand.embedded_features import COMPACT, LandmarkFeatures, detection_from_features, merge_landmark_heads
-from hoi_ros.hand.engine import EagerEngine, OnnxEngine, create_engine, example, fingerprint, largest_difference
+from hoi_ros.hand.engine import (
+    EagerEngine,
+    OnnxEngine,
+    TracedEngine,
+    create_engine,
+    example,
+    fingerprint,
+    largest_difference,
+)
 from hoi_ros.hand.handos import HandOs
 from hoi_ros.hand.handos_estimator import right_probability
 from hoi_ros.hand.handos_weights import SHIPPED, load_weights
@@ -102,7 +110,7 @@ def test_bad_settings_are_named(tmp_path):
 def test_the_shipped_weights_are_small_and_say_what_they_are():
     assert SHIPPED.stat().st_size < 12e6
     network, card = load_weights(SHIPPED)
-    assert network.config.from_landmarks and card["step"] > 0 and "seed" in card
+    assert network.config.from_landmarks and card["step"] > 0 and card["shippable"]
 
 
 # Features
@@ -153,6 +161,10 @@ def test_sides_come_from_normals():
 def network():
     config = replace(TINY, from_landmarks=True)
     return tiny_network(shaken=0.05, from_landmarks=config.from_landmarks)
+
+
+def test_a_traced_graph_agrees_with_eager(network):
+    assert largest_difference(TracedEngine(network, "cpu"), EagerEngine(network, "cpu"), network) < 0.1
 
 
 def test_onnx_agrees_with_eager(network):

@@ -1,0 +1,234 @@
+"""HandOS beside the embedded estimator: real photos, simulator, clips, engines.
+
+    python benchmarks/handos.py real DATA/hands_real [--out PICTURES]
+    python benchmarks/handos.py simulator [--frames 60]
+    python benchmarks/handos.py video FILE.mp4 ...
+    python benchmarks/handos.py engines [--size compact|paper] [--threads 2]
+
+PA errors align without reflection. What was chosen while looking at the photos is said in docs/handos.md. Times are
+medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from hoi_ros.datatypes import HandEstimate, HandTruth, RgbdFrame
+from hoi_ros.evaluation.datasets import open_dataset
+from hoi_ros.evaluation.joints import pa_mpjpe, pa_mpvpe, root_relative_mpjpe
+from hoi_ros.hand import HandConfig, create_hand_estimator
+from hoi_ros.overlay import draw_overlay
+
+ESTIMATORS = ("embedded", "handos")
+
+
+def run_real(options: argparse.Namespace) -> None:
+    """PA-MPJPE without reflection, root-relative, 2D, found, handedness; pictures of the best and worst."""
+    sequence = open_dataset(options.folder, "hands_real")[0]
+    print("estimator  found  left  PA-MPJPE mm (median)  own joints PA  root-relative mm  2D px  ms")
+    for name in ESTIMATORS:
+        estimator = create_hand_estimator(HandConfig(estimator=name, handos_weights=options.weights), "cpu")
+        rows, times, shown = [], [], []
+        for labelled in sequence:
+            frame, label = labelled.frame, labelled.hands[0]
+            joints = np.asarray(label.joints_camera, np.float64) * 1e3
+            start = time.perf_counter()
+            hands = estimator.estimate(frame, independent=True)
+            times.append(time.perf_counter() - start)
+            hand = max(hands, key=lambda h: h.score, default=None)
+            if hand is None or hand.landmarks_camera is None:
+                error = float(np.linalg.norm(joints - joints.mean(0), axis=1).mean())
+                rows.append((0, 0, error, error, error, 128.0))
+                continue
+            px = float(np.linalg.norm(hand.joints_px - label.pixels(frame.intrinsics), axis=1).mean())
+            pa, own = (one(pa_mpjpe, x * 1e3, joints) for x in (hand.joints_camera, hand.landmarks_camera))
+            root = one(root_relative_mpjpe, hand.joints_camera * 1e3, joints)
+            rows.append((1, hand.handedness == "left", pa, own, root, px))
+            shown.append((pa, frame, hand))
+        found, left, pa, own, root, px = np.array(rows, float).T
+        print(
+            f"{name:10s} {int(found.sum()):5d} {int(left.sum()):5d}  {pa.mean():8.2f} ({np.median(pa):.2f})"
+            f"  {own.mean():13.2f}  {root.mean():16.2f}  {px.mean():5.2f}  {np.median(times) * 1e3:.1f}"
+        )
+        if options.out is not None:
+            _write_extremes(shown, estimator, options.out / f"{name}.jpg")
+
+
+def one(metric, points: np.ndarray, truth: np.ndarray) -> float:
+    """A metric of many hands for one."""
+    return float(metric(points[None].astype(np.float64), truth[None].astype(np.float64))[0])
+
+
+def _write_extremes(shown: list[tuple[float, RgbdFrame, HandEstimate]], estimator, path: Path) -> None:
+    """The ten best above the ten worst."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shown = sorted(shown, key=lambda item: item[0])
+    rows = []
+    for part in (shown[:10], shown[-10:]):
+        tiles = []
+        for error, frame, hand in part:
+            tile = draw_overlay(frame, [hand], {s: estimator.faces(s) for s in ("left", "right")})
+            cv2.putText(tile, f"{error:.1f} mm", (6, 20), 0, 0.6, (255, 255, 0), 2)
+            tiles.append(tile)
+        rows.append(np.hstack(tiles))
+    cv2.imwrite(str(path), cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
+
+
+def run_simulator(options: argparse.Namespace) -> None:
+    """Errors against exact joints and vertices; a missed hand, at least half visible, counts as its own spread."""
+    from hoi_ros.simulation import Simulator, SimulatorConfig
+
+    print("scene     estimator   hands  found  side right  PA-MPJPE mm  PA-MPVPE mm  MPJPE mm  ms")
+    for scene in options.scenes:
+        for name in ESTIMATORS:
+            estimator = create_hand_estimator(HandConfig(estimator=name, handos_weights=options.weights), "cpu")
+            simulator = Simulator(scene, SimulatorConfig(seed=options.seed))
+            rows, times = [], []
+            for index in range(options.frames):
+                frame = simulator.frame(4 * index)
+                plain = RgbdFrame(frame.color, frame.intrinsics, frame.stamp_ns, frame.index)
+                start = time.perf_counter()
+                hands = estimator.estimate(plain)
+                times.append(time.perf_counter() - start)
+                assert frame.truth is not None
+                rows += [score_hand(truth, hands) for truth in frame.truth.hands if truth.visible_fraction > 0.5]
+            found, side, pa, pv, plain_error = np.array(rows, float).T
+            print(
+                f"{scene:9s} {name:10s} {len(rows):6d} {int(found.sum()):6d} {int(side.sum()):11d} {pa.mean():12.2f}"
+                f" {pv.mean():12.2f} {plain_error.mean():9.1f}  {np.median(times) * 1e3:.1f}"
+            )
+
+
+def score_hand(truth: HandTruth, hands: list[HandEstimate]) -> tuple[float, float, float, float, float]:
+    """Found, side right, PA-MPJPE, PA-MPVPE and MPJPE in mm of the nearest estimate."""
+    joints, vertices = truth.joints_camera * 1e3, truth.vertices_camera * 1e3
+    spread = float(np.linalg.norm(joints - joints.mean(0), axis=1).mean())
+    near = [(float(np.linalg.norm(h.joints_camera.mean(0) * 1e3 - joints.mean(0))), h) for h in hands]
+    distance, hand = min(near, key=lambda item: item[0], default=(np.inf, None))
+    if hand is None or distance > 250:
+        return 0, 0, spread, spread, spread
+    error = float(np.linalg.norm(hand.joints_camera * 1e3 - joints, axis=1).mean())
+    pa = one(pa_mpjpe, hand.joints_camera * 1e3, joints)
+    pv = one(pa_mpvpe, hand.vertices_camera * 1e3, vertices)
+    return 1, hand.handedness == truth.handedness, pa, pv, error
+
+
+def run_video(options: argparse.Namespace) -> None:
+    """Frames with hands, flips of side, jitter of the wrist-relative mesh with smoothing and without, time."""
+    from hoi_ros.sources import open_source
+
+    print("clip                 estimator   smoothing  frames  with hands  side flips  jitter mm  ms p50 / p95")
+    for file in options.files:
+        for name in ESTIMATORS:
+            for smoothing in (True, False):
+                config = HandConfig(estimator=name, handos_weights=options.weights, smoothing=smoothing)
+                estimator = create_hand_estimator(config, "cpu")
+                times, tracks, seen, count = [], {}, 0, 0
+                with open_source(f"video:{file}") as frames:
+                    for frame in frames:
+                        start = time.perf_counter()
+                        hands = estimator.estimate(frame)
+                        times.append(time.perf_counter() - start)
+                        count, seen = count + 1, seen + bool(hands)
+                        for hand in hands:
+                            tracks.setdefault(hand.track_id, []).append((count, hand.handedness, hand.vertices_camera))
+                        if options.frames and count >= options.frames:
+                            break
+                flips = sum(a[1] != b[1] for track in tracks.values() for a, b in pairwise(track))
+                p50, p95 = np.percentile(np.array(times) * 1e3, (50, 95))
+                print(
+                    f"{Path(file).stem:20s} {name:10s} {smoothing!s:10s} {count:7d} {seen:11d} {flips:11d}"
+                    f" {jitter_mm(tracks.values()):10.2f}  {p50:.1f} / {p95:.1f}"
+                )
+
+
+def jitter_mm(tracks) -> float:
+    """Median length of a vertex's change of velocity from frame to frame, about the hand's middle, mm."""
+    found = []
+    for track in tracks:
+        for (i, _, a), (_, _, b), (k, _, c) in zip(track, track[1:], track[2:]):
+            if k - i == 2:
+                a, b, c = (v.astype(np.float64) - v.mean(0) for v in (a, b, c))
+                found.append(np.linalg.norm(a - 2 * b + c, axis=1).mean() * 1e3)
+    return float(np.median(found)) if found else float("nan")
+
+
+def run_engines(options: argparse.Namespace) -> None:
+    """Milliseconds of the decoder for 1, 2 and 10 hands with every engine, and its difference from eager."""
+    import torch
+
+    from hoi_ros.hand.embedded_features import COMPACT
+    from hoi_ros.hand.engine import ENGINES, create_engine, example, largest_difference
+    from hoi_ros.hand.handos import HandOs, HandOsConfig
+    from hoi_ros.hand.handos_topology import build_topology
+    from hoi_ros.hand_model import HandModel
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    torch.manual_seed(0)
+    torch.set_num_threads(options.threads)
+    config = COMPACT if options.size == "compact" else HandOsConfig()
+    network = HandOs(config, build_topology(HandModel.load(), config.coarse_vertices)).eval()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    eager = create_engine(network, "eager", device)
+    weights_mb = sum(p.numel() for p in network.parameters()) * 2 / 1e6
+    print(f"{options.size}: {weights_mb:.1f} MB in half precision, {device}, {options.threads} threads")
+    for name in [n for n in ENGINES if n != "auto"] if not options.engine else options.engine:
+        engine = create_engine(network, name, device)
+        if name != "eager" and type(engine) is type(eager):
+            continue
+        row = []
+        for hands in (1, 2, 10):
+            inputs = example(network, hands, device) if config.from_landmarks else example(network, 1, device, hands)
+            times = []
+            for _ in range(options.repeat + 3):
+                start = time.perf_counter()
+                engine(*inputs)
+                if device == "cuda":
+                    torch.cuda.synchronize()
+                times.append(time.perf_counter() - start)
+            row.append(f"{hands} hands {np.median(times[3:]) * 1e3:.1f} ms")
+        difference = largest_difference(engine, eager, network, device)
+        print(f"{name:10s} {', '.join(row)}; difference {difference:.3f} of what is allowed")
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parts = parser.add_subparsers(required=True)
+    real = parts.add_parser("real")
+    real.add_argument("folder", type=Path)
+    real.add_argument("--out", type=Path, help="folder for pictures of the ten best and ten worst")
+    real.set_defaults(run=run_real)
+    simulator = parts.add_parser("simulator")
+    simulator.add_argument("--frames", type=int, default=60)
+    simulator.add_argument("--scenes", nargs="+", default=["bare", "rotate", "handover"])
+    simulator.add_argument("--seed", type=int, default=3)
+    simulator.set_defaults(run=run_simulator)
+    video = parts.add_parser("video")
+    video.add_argument("files", nargs="+")
+    video.add_argument("--frames", type=int, default=0)
+    video.set_defaults(run=run_video)
+    engines = parts.add_parser("engines")
+    engines.add_argument("--size", choices=("compact", "paper"), default="compact")
+    engines.add_argument("--threads", type=int, default=2)
+    engines.add_argument("--repeat", type=int, default=20)
+    engines.add_argument("--engine", nargs="+", help="only these")
+    engines.set_defaults(run=run_engines)
+    for part in (real, simulator, video):
+        part.add_argument("--weights", default="", help="other HandOS weights than those that ship")
+    options = parser.parse_args()
+    options.run(options)
+
+
+if __name__ == "__main__":
+    main()
