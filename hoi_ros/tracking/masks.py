@@ -113,6 +113,7 @@ def segment_hands(
     patch: Patch,
     skin: SkinModel,
     model_depth_m: np.ndarray | None,
+    clear: np.ndarray,
     config: TrackerConfig,
 ) -> np.ndarray:
     """Pixels of hands and forearms, tolerant of a mesh a centimetre or two off; teaches `skin`.
@@ -123,6 +124,7 @@ def segment_hands(
         patch: crop of the frame.
         skin: colour model, updated.
         model_depth_m: (h, w) rendering of the object at the predicted pose, inf elsewhere; None without a model.
+        clear: (h, w) bool pixels off table and wall.
         config: margins.
 
     Returns:
@@ -142,15 +144,23 @@ def segment_hands(
     claimed = np.zeros(patch.shape, bool)
     if model_depth_m is not None:
         claimed = valid & (np.abs(patch.depth_m - model_depth_m) < 0.006)
-    arm = forearm_mask(hands, patch) & ~claimed
+    cone = forearm_mask(hands, patch)
     probability = cv2.blur(skin.probability(patch.color), (3, 3))
+    arm = cone & ~(claimed & (probability < 0.5))
     core = silhouette & (np.abs(patch.depth_m - mesh) < 0.012) & ~claimed
     eroded = cv2.erode(core.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-    elsewhere = valid & ~arm & ~dilated(np.isfinite(wide), 0.02 / pixel_m)
-    skin.learn(patch.color, eroded, elsewhere | (claimed & ~core))
+    # Table and wall are told apart by depth, so that wood the colour of skin does not unteach the skin; and what the
+    # model claims close to the hand may be the hand itself, wrongly fused.
+    elsewhere = clear & valid & ~cone & ~dilated(np.isfinite(wide), 0.02 / pixel_m)
+    skin.learn(patch.color, eroded, elsewhere)
     if skin.learnt:
         hand = (inside & (probability > 0.25)) | (close & (probability > 0.6))
         hand |= _grown(core & (probability > 0.4), (probability > 0.7) & valid & ~claimed, patch)
+        away = claimed & elsewhere
+        if away.sum() >= 200 and float(np.median(probability[away])) < 0.3:
+            # The object's colour is not the skin's: what looks like skin beside the hand is a finger off its mesh.
+            beside = np.isfinite(_min_filter(mesh, 0.035 / pixel_m)) & clear & valid
+            hand |= beside & (probability > 0.8)
         hand &= ~(claimed & (probability < 0.5))
     else:
         hand = inside & ~claimed

@@ -178,9 +178,9 @@ class ObjectTracker:
         rendered = None
         if self._track is not None and predicted is not None:
             rendered = self._track.model.render(predicted, patch).depth_m
-        hand_mask = segment_hands(hands, faces, patch, self._skin, rendered, self._config)
-        candidates = (patch.depth_m > 0) & ~hand_mask
         clear = above_planes(patch.points, self._planes, self._config.plane_margin_m)
+        hand_mask = segment_hands(hands, faces, patch, self._skin, rendered, clear, self._config)
+        candidates = (patch.depth_m > 0) & ~hand_mask
         if rendered is not None:  # what stands on the table is not cut off at its foot
             clear |= np.abs(patch.depth_m - rendered) < 0.008
         candidates &= clear
