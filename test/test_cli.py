@@ -82,3 +82,19 @@ def test_every_setting_is_listed_with_its_meaning(capsys):
     for config_class in map(cli.core_config, cli.CORE_CONFIGS):
         for info in cli.describe_settings(config_class):
             assert info.help, f"{config_class.__name__}.{info.name} has no help"
+
+
+@pytest.mark.parametrize("limit", [["--frames", "-3"], ["--duration", "-1"], ["--duration", "nan"]])
+def test_limits_that_no_run_can_keep_are_refused(capsys, tmp_path: Path, limit: list[str]):
+    assert cli.main(["run", "sim:empty", "--out", str(tmp_path / "out"), *limit]) == 2
+    assert f"{limit[0]} {limit[1]}: give a number above 0" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("verb", "code"), [(["live"], 0), (["run", "sim:empty", "--out", "out"], 130)])
+def test_ctrl_c_while_starting_leaves_no_traceback(monkeypatch, verb: list[str], code: int):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "gather_parameters", interrupted)
+    assert cli.main(verb) == code

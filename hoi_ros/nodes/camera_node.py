@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 import traceback
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from hoi_ros.sources import SourceConfig, open_source
 
 LIVE_KINDS = ("realsense", "webcam")
 DEFAULT_RATE_HZ = 30.0
+OPENING_TIMEOUT_S = 20.0
 DRIFT_NS = 100_000_000
 DELAY_FRAMES = 15
 
@@ -169,8 +170,9 @@ class CameraNode(HoiNode):
 
     def _close_source(self) -> None:
         opening, self._opening = self._opening, None
-        if opening is not None:
-            opening.add_done_callback(lambda done: done.exception() or done.result().close())
+        # Waited for: a thread that is still building when the interpreter ends spoils the exit.
+        if opening is not None and opening in wait([opening], OPENING_TIMEOUT_S).done and not opening.exception():
+            opening.result().close()
         source, self._source = self._source, None
         if source is not None:
             source.close()

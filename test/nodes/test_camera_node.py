@@ -220,3 +220,21 @@ def test_a_live_camera_that_is_not_there_is_waited_for_and_comes_back(ros, monke
     assert node.diagnostics.frames >= 5 and len(tries) >= 4 and not node.finished
     texts = [trouble[0] for trouble in node.diagnostics._troubles.values()]
     assert any("plug it in" in t for t in texts) and any("unplugged" in t for t in texts)
+
+
+def test_a_source_that_is_still_being_opened_is_waited_for_and_closed(ros, monkeypatch):
+    closed = []
+
+    class Slow(ListSource):
+        def __init__(self):
+            super().__init__([])
+            time.sleep(0.3)
+
+        def close(self):
+            closed.append(True)
+
+    monkeypatch.setattr(module, "open_source", lambda spec, config: Slow())
+    node = CameraNode({"source": "sim"}, FrameBus())
+    node.prepare()
+    node.close()
+    assert closed == [True]
