@@ -9,7 +9,8 @@ import numpy as np
 
 from hoi_ros.bench.sheets import fit_tile
 from hoi_ros.datatypes import SKELETON_EDGES, CameraIntrinsics, RgbdFrame, TriangleMesh
-from hoi_ros.evaluation.surfaces import sample_surface
+from hoi_ros.evaluation.datasets.records import LabelledFrame
+from hoi_ros.evaluation.surfaces import nearest_distances, sample_surface
 from hoi_ros.geometry import invert_transform, project, transform_points
 
 TRUE_COLOR, FOUND_COLOR = (80, 255, 120), (255, 80, 60)
@@ -65,6 +66,28 @@ class ObjectDrift:
         there, here = transform_points(truth, self._points), transform_points(found, self._points)
         error = float(np.linalg.norm(there - here, axis=1).mean() * 1e3)
         self.worst.offer(error, frame, [project(there, self._intrinsics)], [project(here, self._intrinsics)])
+
+
+def save_gaps(
+    path: Path, labelled: LabelledFrame, seen_points: np.ndarray, mesh: TriangleMesh, T_true_mesh: np.ndarray
+) -> None:
+    """Seen surface of the object over a frame: green where the fused mesh lies within 5 mm, red where it has a gap.
+
+    Args:
+        path: picture to write.
+        labelled: frame with the true pose.
+        seen_points: (N, 3) points of the true surface that the camera saw, object frame.
+        mesh: fused one.
+        T_true_mesh: (4, 4) that lays it on the truth.
+    """
+    assert labelled.T_camera_object is not None
+    surface = transform_points(T_true_mesh, sample_surface(mesh.vertices, mesh.faces, 20_000, seed=4))
+    points = seen_points[:: max(1, len(seen_points) // 3000)]
+    gap = nearest_distances(points, surface) > 0.005
+    pixels = project(transform_points(labelled.T_camera_object, points), labelled.frame.intrinsics)
+    worst = WorstFrame()
+    worst.offer(100 * float(gap.mean()), labelled.frame, [pixels[~gap]], [pixels[gap]])
+    worst.save(path, "seen surface missing from the mesh, percent")
 
 
 def _draw(picture: np.ndarray, points: np.ndarray, color: tuple[int, int, int]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from hoi_ros.bench.failures import ObjectDrift
+from hoi_ros.bench.failures import ObjectDrift, save_gaps
 from hoi_ros.bench.options import BenchOptions
 from hoi_ros.bench.peers.registration import RegistrationTracker, registration_peers
 from hoi_ros.bench.peers.voxel_block_grid import VoxelBlockGridFusion
@@ -18,7 +18,7 @@ from hoi_ros.bench.results import BenchResult, Curve, Figure, Row, milliseconds
 from hoi_ros.datatypes import CameraIntrinsics, ObjectObservation, TriangleMesh
 from hoi_ros.evaluation import metrics
 from hoi_ros.evaluation.datasets.records import LabelledFrame, LabelledSequence
-from hoi_ros.evaluation.protocols import bundlesdf_errors, hold_errors, seen_surface
+from hoi_ros.evaluation.protocols import bundlesdf_errors, hold_errors, seen_surface, truth_samples
 from hoi_ros.evaluation.rendering import MeshRenderer
 from hoi_ros.evaluation.report import pose_report
 from hoi_ros.evaluation.summary import WORST_ROTATION_DEG, WORST_TRANSLATION_M, summarize
@@ -214,6 +214,10 @@ class _ObjectRun:
         found = np.flatnonzero(np.isfinite(poses).all((1, 2)))
         first = invert_transform(truth[found[0]]) @ poses[found[0]] if len(found) else np.eye(4)
         self._judge_mesh(PIPELINE, mesh if len(found) else None, first, seen, self.pipeline_fusion_ms, mesh_ms)
+        if self.options.out is not None and mesh is not None and seen.any():
+            name = self.sequence.name.replace("/", "_").replace(":", "_")
+            picture = self.options.out / f"failure_mesh_{name}.jpg"
+            save_gaps(picture, self.sequence[0], truth_samples(self.mesh)[seen], mesh, first)
 
     def _judge_mesh(
         self, method: str, mesh: TriangleMesh | None, T_true_mesh: np.ndarray, seen: np.ndarray, ms: list[float],
