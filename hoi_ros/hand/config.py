@@ -15,6 +15,10 @@ class HandConfig:
         "embedded", "which estimator: embedded, or handos (the HandOS decoder on the same detector)"
     )
     handos_weights: str = setting("", "path of HandOS weights; empty for those that ship")
+    handos_mesh: str = setting(
+        "fitted", "mesh of HandOS: fitted (the hand model bent to its joints) or network (its own vertices)",
+        choices=("fitted", "network"),
+    )  # fmt: skip
     handos_engine: str = setting("auto", "what runs HandOS: auto, eager, trace, compile, cuda_graph, onnx or tensorrt")
     max_hands: int = setting(2, "most hands reported in a frame", low=1, high=16)
     detection_threshold: float = setting(0.5, "palm score above which a palm is looked at", low=0.05, high=1.0)

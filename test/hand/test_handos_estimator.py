@@ -40,7 +40,7 @@ def frame(color: np.ndarray, time_s: float = 0.0, index: int = 0) -> RgbdFrame:
 
 @pytest.fixture(scope="module")
 def shared():
-    return create_hand_estimator(HandConfig(estimator="handos"), "cpu")
+    return create_hand_estimator(HandConfig(estimator="handos", handos_mesh="network"), "cpu")
 
 
 @pytest.fixture
@@ -84,6 +84,18 @@ def test_decoding_a_mirrored_crop_and_averaging_is_symmetric(shared):
     mirrored = reader.read(np.ascontiguousarray(crop[:, ::-1]), [whole], average_mirrored=True)[0]
     np.testing.assert_allclose(mirrored.vertices * [-1, 1, 1], plain.vertices, atol=2e-4)
     assert plain.right_probability + mirrored.right_probability == pytest.approx(1, abs=1e-3)
+
+
+def test_the_fitted_mesh_belongs_to_the_joint_angles(shared):
+    picture = frame(draw_hand("left", turn_rad=0.4))
+    fitted = create_hand_estimator(HandConfig(estimator="handos"), "cpu").estimate(picture, independent=True)[0]
+    own = shared.estimate(picture, independent=True)[0]
+    np.testing.assert_allclose(fitted.joints_camera, own.joints_camera, atol=1e-9)
+    posed = HandModel.load().pose(fitted.joint_angles[None], fitted.shape[None], "left")
+    moved = posed.vertices[0] @ fitted.T_camera_wrist[:3, :3].T + fitted.T_camera_wrist[:3, 3]
+    np.testing.assert_allclose(fitted.vertices_camera, moved, atol=0.01)
+    apart = np.linalg.norm(fitted.vertices_camera - own.vertices_camera, axis=1).mean()
+    assert 1e-4 < apart < 0.015
 
 
 def test_a_hand_keeps_its_track_and_side(estimator):
