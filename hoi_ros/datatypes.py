@@ -187,7 +187,9 @@ class ObjectObservation:
     residual_m: float = float("nan")
     """Median point-to-plane distance of the inliers, metres."""
     message: str = ""
-    """Why it waits or was lost, in words."""
+    """Why it waits or was lost, or which turn it cannot see, in words."""
+    covariance: np.ndarray | None = None
+    """(6, 6) of translation (m) of the object's middle and rotation (rad), camera axes; None unless tracking."""
 
 
 @dataclass(frozen=True)

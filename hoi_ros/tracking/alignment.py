@@ -189,6 +189,16 @@ def align(
     )
 
 
+def turn_information(
+    reference: ReferenceCloud, target: AlignmentTarget, T_camera_object: np.ndarray, config: TrackerConfig
+) -> np.ndarray:
+    """What print and shape say of the turn at a pose: (3, 3) information in camera axes, shifts left free."""
+    match, _ = _linearise(reference, target, T_camera_object, len(STEP_DONE) - 1, config)
+    shift = match.hessian[:3, :3] + 1e-6 * np.eye(3)
+    cross = match.hessian[3:, :3]
+    return match.hessian[3:, 3:] - cross @ np.linalg.solve(shift, cross.T)
+
+
 def coarse_align(
     reference: ReferenceCloud, target: AlignmentTarget, start: np.ndarray, config: TrackerConfig
 ) -> tuple[np.ndarray, float]:

@@ -28,6 +28,8 @@ class Keyframe:
     T_camera_object: np.ndarray
     """(4, 4) when it was seen."""
     cloud: ReferenceCloud
+    turn_sigma_rad: float = 0.0
+    """How unsure its own turn was when it was kept: nothing seen against it is known better."""
 
 
 def make_keyframe(
@@ -36,6 +38,7 @@ def make_keyframe(
     mask: np.ndarray,
     features: tuple[tuple[np.ndarray, ...], ...],
     T_camera_object: np.ndarray,
+    turn_sigma_rad: float = 0.0,
 ) -> Keyframe | None:
     """Keep a view: at most 1500 of the masked pixels away from edges; None when fewer than 100 are left.
 
@@ -45,9 +48,10 @@ def make_keyframe(
         mask: (h, w) bool pixels of the object.
         features: colour features, see `feature_images`.
         T_camera_object: (4, 4).
+        turn_sigma_rad: how unsure its turn is.
     """
     cloud = view_cloud(patch, mask, features, T_camera_object, KEYFRAME_POINTS)
-    return None if cloud is None else Keyframe(index, T_camera_object.copy(), cloud)
+    return None if cloud is None else Keyframe(index, T_camera_object.copy(), cloud, turn_sigma_rad)
 
 
 def view_cloud(

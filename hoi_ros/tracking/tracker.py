@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,21 +11,18 @@ from hoi_ros.errors import InputError
 from hoi_ros.geometry import (
     invert_transform,
     make_transform,
-    rotation_angle,
     so3_exp,
     transform_points,
 )
 from hoi_ros.tracking.alignment import (
     AlignmentResult,
     AlignmentTarget,
-    ReferenceCloud,
     align,
     alignment_target,
 )
 from hoi_ros.tracking.config import TrackerConfig
 from hoi_ros.tracking.features import feature_images
-from hoi_ros.tracking.foreign import ForeignSurface
-from hoi_ros.tracking.keyframes import KeyframeStore, make_keyframe, view_cloud
+from hoi_ros.tracking.keyframes import KeyframeStore, view_cloud
 from hoi_ros.tracking.masks import (
     SkinModel,
     connected_parts,
@@ -36,58 +32,18 @@ from hoi_ros.tracking.masks import (
     object_mask,
     segment_hands,
 )
-from hoi_ros.tracking.model import Rendering, SurfelModel
-from hoi_ros.tracking.patch import Patch, clean_depth, cut_patch
+from hoi_ros.tracking.model import SurfelModel
+from hoi_ros.tracking.patch import clean_depth, cut_patch
 from hoi_ros.tracking.planes import above_planes, dominant_planes
 from hoi_ros.tracking.recovery import best_guess, recovery_guesses
+from hoi_ros.tracking.track import GROWTH_AT_REST_M, VIEW_POINTS, Track, View, about, hands_box
 
 PLANE_PERIOD = 10
-GROWTH_M, GROWTH_AT_REST_M = 0.012, 0.004
+GROWTH_M = 0.012
 FUSE_INLIERS = 0.6
-MODEL_POINTS, VIEW_POINTS = 1200, 800
-BORDER_M = 0.03
 SUDDEN_DROP = 0.92
 SECOND_TURNS_RAD = np.radians(6.0) * np.concatenate([np.eye(3), -np.eye(3)])
 NO_DEPTH = "object tracking waits for depth: use an RGB-D camera or a source with aligned depth images"
-
-
-@dataclass
-class _Track:
-    """Everything known of the object being followed."""
-
-    object_id: int
-    model: SurfelModel
-    keyframes: KeyframeStore
-    T_camera_object: np.ndarray
-    stamp_ns: int
-    motion: np.ndarray
-    """(4, 4) last step's motion about the object's middle, in camera axes."""
-    middle: np.ndarray
-    """(3,) middle of the model, object frame."""
-    radius_m: float
-    wrists: dict[int, np.ndarray]
-    """Wrist poses (4, 4) of the last tracked frame by hand track."""
-    foreign: ForeignSurface | None = None
-    """What is seen beside the object while no hand holds it."""
-    T_hand_object: np.ndarray | None = None
-    hand_track_id: int | None = None
-    usual_inliers: float = 0.9
-    """Inlier fraction of recent frames."""
-    lost: bool = False
-    lost_why: str = ""
-    tracked_frames: int = 0
-    lost_frames: int = 0
-    recovery_turn: int = 0
-    last_view: ReferenceCloud | None = None
-
-
-@dataclass(frozen=True)
-class _View:
-    """One frame's crop, split into hand, candidates and the rest."""
-
-    patch: Patch
-    hand_mask: np.ndarray
-    candidates: np.ndarray
 
 
 class ObjectTracker:
@@ -111,7 +67,7 @@ class ObjectTracker:
         self._planes = np.zeros((0, 4), np.float32)
         self._plane_age = 0
         self._seen_in_grasp = 0
-        self._track: _Track | None = None
+        self._track: Track | None = None
         self._last_masks: np.ndarray | None = None
 
     @property
@@ -170,7 +126,7 @@ class ObjectTracker:
             self._planes = dominant_planes(depth, frame.intrinsics, ignore, self._rng)
         self._plane_age += 1
 
-    def _view(self, frame, depth, hands, faces, box, predicted: np.ndarray | None) -> _View | None:
+    def _view(self, frame, depth, hands, faces, box, predicted: np.ndarray | None) -> View | None:
         """Cut the box out and tell hand, background and candidates apart."""
         patch = cut_patch(frame, depth, box, self._config.max_crop_px)
         if patch is None:
@@ -184,7 +140,7 @@ class ObjectTracker:
         if rendered is not None:  # what stands on the table is not cut off at its foot
             clear |= np.abs(patch.depth_m - rendered) < 0.008
         candidates &= clear
-        return _View(patch, hand_mask, candidates)
+        return View(patch, hand_mask, candidates)
 
     # Starting
 
@@ -193,7 +149,7 @@ class ObjectTracker:
         if not hands:
             self._seen_in_grasp = 0
             return self._idle("waiting", "no hand in view that could hold an object")
-        view = self._view(frame, depth, hands, faces, _hands_box(hands, frame, 0.12), None)
+        view = self._view(frame, depth, hands, faces, hands_box(hands, frame, 0.12), None)
         if view is None:
             return self._idle("waiting", "the hand is at the image's border")
         mask = grasp_components(hands, view.candidates, view.patch, self._config)
@@ -229,7 +185,7 @@ class ObjectTracker:
         mask = main_parts(mask & near, view.patch)
         return self._start(frame, depth, hands, view, mask, dilated(mask, 3))
 
-    def _start(self, frame, depth, hands, view: _View, mask: np.ndarray, own: np.ndarray) -> ObjectObservation:
+    def _start(self, frame, depth, hands, view: View, mask: np.ndarray, own: np.ndarray) -> ObjectObservation:
         """Make the first model of the masked pixels; of the pixels `own`, none is known to be something else."""
         center = view.patch.points[mask].mean(0).astype(np.float64)
         pose = make_transform(np.eye(3), center)
@@ -239,11 +195,20 @@ class ObjectTracker:
         features = feature_images(view.patch, mask, float(center[2]))
         if model.fuse(view.patch, mask, features, pose) < 30:
             return self._idle("waiting", "the object is too small or too far away for its depth to be used")
-        self._track = _Track(
-            self._object_id, model, KeyframeStore(self._config), pose, frame.stamp_ns, np.eye(4), np.zeros(3), 0.1, {}
+        self._track = Track(
+            self._object_id,
+            self._config,
+            model,
+            KeyframeStore(self._config),
+            pose,
+            frame.stamp_ns,
+            np.eye(4),
+            np.zeros(3),
+            0.1,
+            {},
         )
         observation = self._accept(frame, depth, hands, view, mask, features, pose, 1.0, float("nan"))
-        self._mark_foreign(view, own, pose)
+        self._known_track().mark_foreign(view, own, pose)
         return observation
 
     # Following
@@ -251,98 +216,47 @@ class ObjectTracker:
     def _follow(self, frame, depth, hands, faces) -> ObjectObservation:
         """Align the model with the frame from the best of the guesses, then learn from the frame."""
         track = self._known_track()
-        starts = self._first_guesses(hands)
-        view = self._view(frame, depth, hands, faces, self._object_box(frame, starts, hands), starts[0])
+        starts = self._known_track().first_guesses(hands)
+        view = self._view(frame, depth, hands, faces, self._known_track().object_box(frame, starts, hands), starts[0])
         if view is None:
             return self._lose("it left the image", None)
         target, result = self._align(view, starts)
         if result is None or result.inlier_fraction < SUDDEN_DROP * track.usual_inliers:
             result = self._second_look(view, target, starts[0], result)
-        why = self._doubt(result, frame)
+        why = self._known_track().doubt(result, frame)
         if why:
             return self._lose(why, view.patch.paste(view.hand_mask, depth.shape))
         assert result is not None
         return self._learn(frame, depth, hands, view, target, result)
 
     def _second_look(
-        self, view: _View, target: AlignmentTarget, predicted: np.ndarray, result: AlignmentResult | None
+        self, view: View, target: AlignmentTarget, predicted: np.ndarray, result: AlignmentResult | None
     ) -> AlignmentResult | None:
         """A fit suddenly worse than usual: try again from starts turned either way, and keep the better one."""
         track = self._known_track()
         middle = transform_points(predicted, track.middle[None])[0]
         turns = [make_transform(turn, np.zeros(3)) for turn in so3_exp(SECOND_TURNS_RAD)]
-        starts = [_about(track.motion, middle) @ predicted] + [_about(turn, middle) @ predicted for turn in turns]
-        reference = self._reference(track.model.render(predicted, view.patch), predicted)
+        starts = [about(track.motion, middle) @ predicted] + [about(turn, middle) @ predicted for turn in turns]
+        reference = self._known_track().reference(track.model.render(predicted, view.patch), predicted)
         again = align(reference, target, starts, self._config)
         if again is None or (result is not None and again.cost >= result.cost):
             return result
         return again
 
-    def _known_track(self) -> _Track:
+    def _known_track(self) -> Track:
         assert self._track is not None
         return self._track
 
-    def _first_guesses(self, hands: Sequence[HandEstimate]) -> list[np.ndarray]:
-        """Constant velocity, carried by the hand that holds it, resting."""
-        track = self._known_track()
-        middle = transform_points(track.T_camera_object, track.middle[None])[0]
-        guesses = [_about(track.motion, middle) @ track.T_camera_object]
-        for hand in hands:
-            before = track.wrists.get(hand.track_id)
-            if before is not None and hand.track_id == track.hand_track_id:
-                guesses.append(hand.T_camera_wrist @ invert_transform(before) @ track.T_camera_object)
-        return [*guesses, track.T_camera_object]
-
-    def _object_box(self, frame: RgbdFrame, poses: Sequence[np.ndarray], hands: Sequence[HandEstimate]) -> np.ndarray:
-        """Box (4,) px around the model at all the poses and the hand that holds it, with a border."""
-        track = self._known_track()
-        points = track.model.points[::10]
-        clouds = [transform_points(pose.astype(np.float32), points) for pose in poses]
-        clouds += [hand.joints_camera for hand in hands if hand.track_id == track.hand_track_id]
-        return _box_of(np.concatenate(clouds), frame, BORDER_M)
-
-    def _reference(self, rendering: Rendering, pose: np.ndarray) -> ReferenceCloud:
-        """What should be seen at a pose: visible model surface, and the nearest keyframe against drift."""
-        track = self._known_track()
-        clouds = [track.model.reference(rendering.visible).thinned(MODEL_POINTS)]
-        keyframe = track.keyframes.nearest(pose)
-        if keyframe is not None:
-            clouds.append(_color_only(keyframe.cloud.thinned(VIEW_POINTS)))
-        if track.last_view is not None:
-            clouds.append(_color_only(track.last_view))
-        return _shuffled(ReferenceCloud.joined(clouds))
-
-    def _align(self, view: _View, starts: list[np.ndarray]) -> tuple[AlignmentTarget, AlignmentResult | None]:
+    def _align(self, view: View, starts: list[np.ndarray]) -> tuple[AlignmentTarget, AlignmentResult | None]:
         track = self._known_track()
         middle = transform_points(starts[0], track.middle[None])[0]
         reach = track.radius_m + 0.05
         free = view.candidates & (np.abs(view.patch.depth_m - middle[2]) < reach)
         target = alignment_target(view.patch, free, view.hand_mask, float(middle[2]))
         rendering = track.model.render(starts[0], view.patch)
-        return target, align(self._reference(rendering, starts[0]), target, starts, self._config)
+        return target, align(self._known_track().reference(rendering, starts[0]), target, starts, self._config)
 
-    def _doubt(self, result: AlignmentResult | None, frame: RgbdFrame) -> str:
-        """Why a result is not to be believed; empty when it is."""
-        track = self._known_track()
-        if result is None:
-            return "none of the model is in view"
-        if result.matched < 40:
-            return "it is hidden or gone: hardly any of the model fits"
-        if result.inlier_fraction < self._config.min_inliers:
-            return f"only {100 * result.inlier_fraction:.0f} % of the visible model fits"
-        if not result.converged:
-            return "the alignment did not settle"
-        seconds = (frame.stamp_ns - track.stamp_ns) * 1e-9
-        seconds = float(np.clip(seconds, 1 / 60, 1.0)) if seconds > 0 else 1 / 30
-        poses = np.stack([track.T_camera_object, result.T_camera_object])
-        ends = transform_points(poses, np.stack([track.middle[None]] * 2))[:, 0]
-        speed = float(np.linalg.norm(ends[1] - ends[0])) / seconds
-        turn = float(np.degrees(rotation_angle(poses[1, :3, :3] @ poses[0, :3, :3].T))) / seconds
-        if speed > self._config.max_speed_m_s or turn > self._config.max_turn_deg_s:
-            return f"the motion is not plausible: {speed:.1f} m/s, {turn:.0f} degrees/s"
-        return ""
-
-    def _learn(self, frame, depth, hands, view: _View, target, result: AlignmentResult) -> ObjectObservation:
+    def _learn(self, frame, depth, hands, view: View, target, result: AlignmentResult) -> ObjectObservation:
         """Mask from the model's rendering, then fusion where the alignment is good."""
         track = self._known_track()
         pose = result.T_camera_object
@@ -355,31 +269,22 @@ class ObjectTracker:
             candidates[candidates] = ~track.foreign.covers(view.patch.points[candidates], pose)
         mask = object_mask(rendering.depth_m, candidates, view.hand_mask, view.patch, growth if good else 0.0)
         if good and track.hand_track_id is not None:
-            mask |= self._parts_in_grasp(hands, view, mask)
+            mask |= self._known_track().parts_in_grasp(hands, view, mask)
         if mask.sum() * view.patch.stride**2 < self._config.min_object_px / 4:
             return self._lose("it is hidden", view.patch.paste(view.hand_mask, depth.shape))
         explained = object_mask(rendering.depth_m, view.candidates, view.hand_mask, view.patch, 0.0)
         share = float(explained.sum() / max(mask.sum(), 1))
-        if good:
+        sure = self._known_track().judge_turn(view, target, rendering, pose)
+        if good and sure:
             trusted = (view.patch.depth_m > 0) & ~view.hand_mask & ~view.patch.edge_mask
             track.model.fade(view.patch, trusted, pose, rendering.visible)
             track.model.fuse(view.patch, mask & ~dilated(view.hand_mask, 2), target.features, pose)
         observation = self._accept(frame, depth, hands, view, mask, target.features, pose, share, result.residual_m)
-        self._mark_foreign(view, mask, pose)
+        self._known_track().mark_foreign(view, mask, pose)
         return observation
 
-    def _parts_in_grasp(self, hands: Sequence[HandEstimate], view: _View, mask: np.ndarray) -> np.ndarray:
-        """What else the holding hand touches: parts that fingers cut off from the rest of the object."""
-        holder = [hand for hand in hands if hand.track_id == self._known_track().hand_track_id]
-        parts = grasp_components(holder, view.candidates, view.patch, self._config)
-        if not mask.any():
-            return parts
-        middle = np.median(view.patch.points[mask], axis=0)
-        reach = self._config.max_object_size_m / 2
-        return parts & (np.linalg.norm(view.patch.points - middle, axis=2) < reach)
-
     def _accept(
-        self, frame, depth, hands, view: _View, mask, features, pose, inlier_fraction: float, residual_m: float
+        self, frame, depth, hands, view: View, mask, features, pose, inlier_fraction: float, residual_m: float
     ) -> ObjectObservation:
         """Take over a pose: motion, holder, keyframes; and report it."""
         track = self._known_track()
@@ -393,10 +298,10 @@ class ObjectTracker:
             low, high = points.min(0), points.max(0)
             track.middle, track.radius_m = ((low + high) / 2).astype(np.float64), float(np.linalg.norm(high - low) / 2)
         track.wrists = {hand.track_id: np.asarray(hand.T_camera_wrist, np.float64) for hand in hands}
-        self._find_holder(hands, points, pose)
+        self._known_track().find_holder(hands, points, pose)
         mask_inner = mask & ~dilated(view.hand_mask, 2)
         track.last_view = view_cloud(view.patch, mask_inner, features, pose, VIEW_POINTS)
-        is_keyframe = self._keep_view(frame.index, view.patch, mask_inner, features, pose)
+        is_keyframe = self._known_track().keep_view(frame.index, view.patch, mask_inner, features, pose)
         full_mask = view.patch.paste(mask, depth.shape)
         full_hand = view.patch.paste(view.hand_mask, depth.shape)
         self._last_masks = full_mask | full_hand
@@ -411,48 +316,9 @@ class ObjectTracker:
             is_keyframe,
             inlier_fraction,
             residual_m,
+            self._known_track().turn_message(),
+            self._known_track().covariance(pose, residual_m),
         )
-
-    def _keep_view(self, index: int, patch: Patch, mask, features, pose: np.ndarray) -> bool:
-        track = self._known_track()
-        if not track.keyframes.wants(pose):
-            return False
-        keyframe = make_keyframe(index, patch, mask, features, pose)
-        if keyframe is None:
-            return False
-        track.keyframes.add(keyframe)
-        return True
-
-    def _mark_foreign(self, view: _View, mask: np.ndarray, pose: np.ndarray) -> None:
-        """While no hand holds the object, remember what is in view beside it."""
-        track = self._known_track()
-        if track.hand_track_id is not None:
-            track.foreign = None
-            return
-        first = track.foreign is None
-        track.foreign = track.foreign or ForeignSurface(self._config.max_object_size_m)
-        # Later frames show new surface at the mask's border, which has yet to be taken in.
-        gap_px = 3.0 if first else GROWTH_AT_REST_M / view.patch.pixel_size_m(float(pose[2, 3])) + 1
-        beside = (view.patch.depth_m > 0) & ~view.hand_mask & ~dilated(mask, gap_px)
-        track.foreign.add(view.patch.points[beside], pose)
-        track.foreign.clear(view.patch.points[mask & (view.patch.depth_m > 0)], pose)
-
-    def _find_holder(self, hands: Sequence[HandEstimate], points: np.ndarray, pose: np.ndarray) -> None:
-        """The hand in contact; the present holder keeps the object unless another is clearly nearer."""
-        track = self._known_track()
-        track.hand_track_id, before, track.T_hand_object = None, track.hand_track_id, None
-        if not hands or not len(points):
-            return
-        cloud = transform_points(pose.astype(np.float32), points[:: max(1, len(points) // 400)])
-        best, least = None, self._config.contact_m
-        for hand in hands:
-            gaps = np.linalg.norm(hand.joints_camera[:, None].astype(np.float32) - cloud[None], axis=2)
-            nearness = float(np.mean(np.sort(gaps.min(1))[:4])) - (0.01 if hand.track_id == before else 0.0)
-            if nearness < least:
-                best, least = hand, nearness
-        if best is not None:
-            track.hand_track_id = best.track_id
-            track.T_hand_object = invert_transform(np.asarray(best.T_camera_wrist, np.float64)) @ pose
 
     # Losing and finding
 
@@ -460,6 +326,8 @@ class ObjectTracker:
         track = self._known_track()
         track.lost, track.lost_why, track.motion = True, why, np.eye(4)
         track.lost_frames += 1
+        track.last_view = None
+        track.certainty.forget()
         return ObjectObservation("lost", track.object_id, hand_mask=hand_mask, message=f"object lost: {why}")
 
     def _recover(self, frame, depth, hands, faces) -> ObjectObservation:
@@ -483,7 +351,7 @@ class ObjectTracker:
         pose = best_guess(guesses, target, self._config)
         if pose is None:
             return self._lose(track.lost_why, hand_mask)
-        fine = self._view(frame, depth, hands, faces, self._object_box(frame, [pose], hands), pose)
+        fine = self._view(frame, depth, hands, faces, self._known_track().object_box(frame, [pose], hands), pose)
         if fine is None:
             return self._lose("it left the image", hand_mask)
         target, result = self._align(fine, [pose])
@@ -503,7 +371,7 @@ class ObjectTracker:
         self._track = old
         return None
 
-    def _looks_like_it(self, view: _View, pose: np.ndarray) -> bool:
+    def _looks_like_it(self, view: View, pose: np.ndarray) -> bool:
         """Is a found pose more than a surface of fitting shape: same colours, and ending where the object ends?"""
         model = self._known_track().model
         rendering = model.render(pose, view.patch)
@@ -513,7 +381,7 @@ class ObjectTracker:
             return False
         return model.color_agreement(view.patch, explained, pose, rendering.visible) > 0.6
 
-    def _recovery_guesses(self, hands: Sequence[HandEstimate], view: _View) -> list:
+    def _recovery_guesses(self, hands: Sequence[HandEstimate], view: View) -> list:
         """This frame's share of all the poses worth trying."""
         track = self._known_track()
         keyframes = track.keyframes.keyframes
@@ -533,35 +401,3 @@ class ObjectTracker:
         first = track.recovery_turn % max(len(guesses), 1)
         track.recovery_turn += self._config.recovery_guesses
         return (guesses[first:] + guesses[:first])[: self._config.recovery_guesses]
-
-
-def _about(motion: np.ndarray, middle: np.ndarray) -> np.ndarray:
-    """Motion (4, 4) about a point, as a transform of camera points."""
-    rotation = motion[:3, :3]
-    return make_transform(rotation, motion[:3, 3] + middle - rotation @ middle)
-
-
-def _color_only(cloud: ReferenceCloud) -> ReferenceCloud:
-    return replace(cloud, shape_weight=np.full(len(cloud), 0.3, np.float32))
-
-
-def _shuffled(cloud: ReferenceCloud) -> ReferenceCloud:
-    """The rows in a fixed random order, so that thinning keeps the mixture."""
-    return cloud.taken(np.random.default_rng(0).permutation(len(cloud)))
-
-
-def _box_of(points: np.ndarray, frame: RgbdFrame, border_m: float) -> np.ndarray:
-    """Box (4,) px around points (N, 3) in the optical frame with a metric border."""
-    points = points[points[:, 2] > 0.05]
-    if not len(points):
-        return np.zeros(4)
-    k = frame.intrinsics
-    u = k.fx * points[:, 0] / points[:, 2] + k.cx
-    v = k.fy * points[:, 1] / points[:, 2] + k.cy
-    border = border_m * k.fx / float(np.median(points[:, 2]))
-    return np.array([u.min() - border, v.min() - border, u.max() + border, v.max() + border])
-
-
-def _hands_box(hands: Sequence[HandEstimate], frame: RgbdFrame, border_m: float) -> np.ndarray:
-    """Box (4,) px around all hands."""
-    return _box_of(np.concatenate([hand.joints_camera for hand in hands]), frame, border_m)

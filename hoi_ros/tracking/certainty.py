@@ -1,0 +1,58 @@
+"""How surely the turn of an object is known: grows while nothing tells of it, shrinks when the model shows it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+DRIFT_RAD = np.radians(1.5)
+"""One standard deviation of a frame's turn that neither print nor shape tells of, beside the predicted one."""
+INFORMATION_SHARE = 1 / 30
+"""Residuals of neighbouring places err together, by shading above all: so little of their information is real."""
+LEAST_RAD, MOST_RAD = np.radians(0.2), np.radians(104.0)
+"""Bounds of a standard deviation; the upper one is that of an angle that may be anything."""
+
+
+class TurnCertainty:
+    """Covariance of an object's rotation against its model, in object axes."""
+
+    def __init__(self) -> None:
+        self._covariance: np.ndarray = LEAST_RAD**2 * np.eye(3)
+
+    def step(
+        self, rotation: np.ndarray, since_last: np.ndarray, against_model: np.ndarray, reference_rad: float = LEAST_RAD
+    ) -> None:
+        """Take one frame in.
+
+        Args:
+            rotation: (3, 3) of T_camera_object.
+            since_last: (3, 3) information on the turn since the last frame, camera axes, 1 / rad^2.
+            against_model: (3, 3) information on the turn against model and keyframes, likewise.
+            reference_rad: how unsure those are themselves; the turn is never known better.
+        """
+        moved = INFORMATION_SHARE * rotation.T @ since_last @ rotation + DRIFT_RAD**-2 * np.eye(3)
+        grown = _bounded(self._covariance + np.linalg.inv(moved))
+        seen = INFORMATION_SHARE * rotation.T @ against_model @ rotation
+        self._covariance = _bounded(np.linalg.inv(np.linalg.inv(grown) + seen), reference_rad)
+
+    def forget(self) -> None:
+        """The object was out of sight: its turn may be anything until it is seen against the model again."""
+        self._covariance = MOST_RAD**2 * np.eye(3)
+
+    def covariance(self, rotation: np.ndarray) -> np.ndarray:
+        """(3, 3) rad^2 in camera axes at a rotation (3, 3)."""
+        return rotation @ self._covariance @ rotation.T
+
+    @property
+    def worst_rad(self) -> float:
+        """Standard deviation about the axis that is known least."""
+        return float(np.sqrt(np.linalg.eigvalsh(self._covariance)[-1]))
+
+    @property
+    def worst_axis(self) -> np.ndarray:
+        """(3,) unit: that axis, object frame."""
+        return np.linalg.eigh(self._covariance)[1][:, -1]
+
+
+def _bounded(covariance: np.ndarray, least_rad: float = LEAST_RAD) -> np.ndarray:
+    values, axes = np.linalg.eigh((covariance + covariance.T) / 2)
+    return (axes * np.clip(values, max(least_rad, LEAST_RAD) ** 2, MOST_RAD**2)) @ axes.T

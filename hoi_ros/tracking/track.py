@@ -1,0 +1,226 @@
+"""What is known of the object being followed: guesses of its pose, what it is aligned with, who holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from hoi_ros.datatypes import HandEstimate, RgbdFrame
+from hoi_ros.geometry import invert_transform, make_transform, rotation_angle, transform_points
+from hoi_ros.tracking.alignment import AlignmentResult, AlignmentTarget, ReferenceCloud, turn_information
+from hoi_ros.tracking.certainty import TurnCertainty
+from hoi_ros.tracking.config import TrackerConfig
+from hoi_ros.tracking.foreign import ForeignSurface
+from hoi_ros.tracking.keyframes import KeyframeStore, make_keyframe
+from hoi_ros.tracking.masks import dilated, grasp_components
+from hoi_ros.tracking.model import Rendering, SurfelModel
+from hoi_ros.tracking.patch import Patch
+
+MODEL_POINTS, VIEW_POINTS = 1200, 800
+GROWTH_AT_REST_M = 0.004
+BORDER_M = 0.03
+
+
+@dataclass(frozen=True)
+class View:
+    """One frame's crop, split into hand, candidates and the rest."""
+
+    patch: Patch
+    hand_mask: np.ndarray
+    candidates: np.ndarray
+
+
+@dataclass
+class Track:
+    """Everything known of the object being followed."""
+
+    object_id: int
+    config: TrackerConfig
+    model: SurfelModel
+    keyframes: KeyframeStore
+    T_camera_object: np.ndarray
+    stamp_ns: int
+    motion: np.ndarray
+    """(4, 4) last step's motion about the object's middle, in camera axes."""
+    middle: np.ndarray
+    """(3,) middle of the model, object frame."""
+    radius_m: float
+    wrists: dict[int, np.ndarray]
+    """Wrist poses (4, 4) of the last tracked frame by hand track."""
+    foreign: ForeignSurface | None = None
+    """What is seen beside the object while no hand holds it."""
+    T_hand_object: np.ndarray | None = None
+    hand_track_id: int | None = None
+    usual_inliers: float = 0.9
+    """Inlier fraction of recent frames."""
+    lost: bool = False
+    lost_why: str = ""
+    tracked_frames: int = 0
+    lost_frames: int = 0
+    recovery_turn: int = 0
+    last_view: ReferenceCloud | None = None
+    """The last tracked frame: new print is followed from view to view before the model knows it."""
+    certainty: TurnCertainty = field(default_factory=TurnCertainty)
+    unseen_turn_frames: int = 0
+    """Frames in a row whose turn was too unsure to learn from."""
+
+    def first_guesses(self, hands: Sequence[HandEstimate]) -> list[np.ndarray]:
+        """Constant velocity, carried by the hand that holds it, resting."""
+        middle = transform_points(self.T_camera_object, self.middle[None])[0]
+        guesses = [about(self.motion, middle) @ self.T_camera_object]
+        for hand in hands:
+            before = self.wrists.get(hand.track_id)
+            if before is not None and hand.track_id == self.hand_track_id:
+                guesses.append(hand.T_camera_wrist @ invert_transform(before) @ self.T_camera_object)
+        return [*guesses, self.T_camera_object]
+
+    def object_box(self, frame: RgbdFrame, poses: Sequence[np.ndarray], hands: Sequence[HandEstimate]) -> np.ndarray:
+        """Box (4,) px around the model at all the poses and the hand that holds it, with a border."""
+        points = self.model.points[::10]
+        clouds = [transform_points(pose.astype(np.float32), points) for pose in poses]
+        clouds += [hand.joints_camera for hand in hands if hand.track_id == self.hand_track_id]
+        return box_of(np.concatenate(clouds), frame, BORDER_M)
+
+    def reference(self, rendering: Rendering, pose: np.ndarray) -> ReferenceCloud:
+        """What should be seen at a pose: visible model surface, and the nearest keyframe against drift."""
+        clouds = self.anchors(rendering, pose)
+        if self.last_view is not None:
+            clouds.append(_color_only(self.last_view))
+        return _shuffled(ReferenceCloud.joined(clouds))
+
+    def anchors(self, rendering: Rendering, pose: np.ndarray) -> list[ReferenceCloud]:
+        """What does not drift: the model, and the nearest keyframe."""
+        clouds = [self.model.reference(rendering.visible).thinned(MODEL_POINTS)]
+        keyframe = self.keyframes.nearest(pose)
+        if keyframe is not None:
+            clouds.append(_color_only(keyframe.cloud.thinned(VIEW_POINTS)))
+        return clouds
+
+    def judge_turn(self, view: View, target: AlignmentTarget, rendering: Rendering, pose: np.ndarray) -> bool:
+        """Follow how surely the turn is known; False while it is too unsure to learn from."""
+        anchors = ReferenceCloud.joined(self.anchors(rendering, pose))
+        fixed = turn_information(anchors, target, pose, self.config)
+        since = np.zeros((3, 3))
+        if self.last_view is not None:
+            since = turn_information(self.last_view, target, pose, self.config)
+        keyframe = self.keyframes.nearest(pose)
+        known = keyframe.turn_sigma_rad if keyframe is not None else self.certainty.worst_rad
+        self.certainty.step(pose[:3, :3], since, fixed, known)
+        sure = self.certainty.worst_rad < np.radians(self.config.max_turn_sigma_deg)
+        self.unseen_turn_frames = 0 if sure else self.unseen_turn_frames + 1
+        return sure
+
+    def doubt(self, result: AlignmentResult | None, frame: RgbdFrame) -> str:
+        """Why a result is not to be believed; empty when it is."""
+        if result is None:
+            return "none of the model is in view"
+        if result.matched < 40:
+            return "it is hidden or gone: hardly any of the model fits"
+        if result.inlier_fraction < self.config.min_inliers:
+            return f"only {100 * result.inlier_fraction:.0f} % of the visible model fits"
+        if not result.converged:
+            return "the alignment did not settle"
+        seconds = (frame.stamp_ns - self.stamp_ns) * 1e-9
+        seconds = float(np.clip(seconds, 1 / 60, 1.0)) if seconds > 0 else 1 / 30
+        poses = np.stack([self.T_camera_object, result.T_camera_object])
+        ends = transform_points(poses, np.stack([self.middle[None]] * 2))[:, 0]
+        speed = float(np.linalg.norm(ends[1] - ends[0])) / seconds
+        turn = float(np.degrees(rotation_angle(poses[1, :3, :3] @ poses[0, :3, :3].T))) / seconds
+        if speed > self.config.max_speed_m_s or turn > self.config.max_turn_deg_s:
+            return f"the motion is not plausible: {speed:.1f} m/s, {turn:.0f} degrees/s"
+        return ""
+
+    def turn_message(self) -> str:
+        if not self.unseen_turn_frames:
+            return ""
+        sigma = np.degrees(self.certainty.worst_rad)
+        return f"its turn about one axis is not seen: {sigma:.0f} degrees unsure, for {self.unseen_turn_frames} frames"
+
+    def covariance(self, pose: np.ndarray, residual_m: float) -> np.ndarray:
+        """(6, 6) of the reported pose."""
+        out = np.zeros((6, 6))
+        out[:3, :3] = (0.001 + np.nan_to_num(residual_m)) ** 2 * np.eye(3)
+        out[3:, 3:] = self.certainty.covariance(pose[:3, :3])
+        return out
+
+    def keep_view(self, index: int, patch: Patch, mask, features, pose: np.ndarray) -> bool:
+        if self.unseen_turn_frames or not self.keyframes.wants(pose):
+            return False
+        keyframe = make_keyframe(index, patch, mask, features, pose, self.certainty.worst_rad)
+        if keyframe is None:
+            return False
+        self.keyframes.add(keyframe)
+        return True
+
+    def mark_foreign(self, view: View, mask: np.ndarray, pose: np.ndarray) -> None:
+        """While no hand holds the object, remember what is in view beside it."""
+        if self.hand_track_id is not None:
+            self.foreign = None
+            return
+        first = self.foreign is None
+        self.foreign = self.foreign or ForeignSurface(self.config.max_object_size_m)
+        # Later frames show new surface at the mask's border, which has yet to be taken in.
+        gap_px = 3.0 if first else GROWTH_AT_REST_M / view.patch.pixel_size_m(float(pose[2, 3])) + 1
+        beside = (view.patch.depth_m > 0) & ~view.hand_mask & ~dilated(mask, gap_px)
+        self.foreign.add(view.patch.points[beside], pose)
+        self.foreign.clear(view.patch.points[mask & (view.patch.depth_m > 0)], pose)
+
+    def find_holder(self, hands: Sequence[HandEstimate], points: np.ndarray, pose: np.ndarray) -> None:
+        """The hand in contact; the present holder keeps the object unless another is clearly nearer."""
+        self.hand_track_id, before, self.T_hand_object = None, self.hand_track_id, None
+        if not hands or not len(points):
+            return
+        cloud = transform_points(pose.astype(np.float32), points[:: max(1, len(points) // 400)])
+        best, least = None, self.config.contact_m
+        for hand in hands:
+            gaps = np.linalg.norm(hand.joints_camera[:, None].astype(np.float32) - cloud[None], axis=2)
+            nearness = float(np.mean(np.sort(gaps.min(1))[:4])) - (0.01 if hand.track_id == before else 0.0)
+            if nearness < least:
+                best, least = hand, nearness
+        if best is not None:
+            self.hand_track_id = best.track_id
+            self.T_hand_object = invert_transform(np.asarray(best.T_camera_wrist, np.float64)) @ pose
+
+    def parts_in_grasp(self, hands: Sequence[HandEstimate], view: View, mask: np.ndarray) -> np.ndarray:
+        """What else the holding hand touches: parts that fingers cut off from the rest of the object."""
+        holder = [hand for hand in hands if hand.track_id == self.hand_track_id]
+        parts = grasp_components(holder, view.candidates, view.patch, self.config)
+        if not mask.any():
+            return parts
+        middle = np.median(view.patch.points[mask], axis=0)
+        reach = self.config.max_object_size_m / 2
+        return parts & (np.linalg.norm(view.patch.points - middle, axis=2) < reach)
+
+
+def about(motion: np.ndarray, middle: np.ndarray) -> np.ndarray:
+    """Motion (4, 4) about a point, as a transform of camera points."""
+    rotation = motion[:3, :3]
+    return make_transform(rotation, motion[:3, 3] + middle - rotation @ middle)
+
+
+def _color_only(cloud: ReferenceCloud) -> ReferenceCloud:
+    return replace(cloud, shape_weight=np.full(len(cloud), 0.3, np.float32))
+
+
+def _shuffled(cloud: ReferenceCloud) -> ReferenceCloud:
+    """The rows in a fixed random order, so that thinning keeps the mixture."""
+    return cloud.taken(np.random.default_rng(0).permutation(len(cloud)))
+
+
+def box_of(points: np.ndarray, frame: RgbdFrame, border_m: float) -> np.ndarray:
+    """Box (4,) px around points (N, 3) in the optical frame with a metric border."""
+    points = points[points[:, 2] > 0.05]
+    if not len(points):
+        return np.zeros(4)
+    k = frame.intrinsics
+    u = k.fx * points[:, 0] / points[:, 2] + k.cx
+    v = k.fy * points[:, 1] / points[:, 2] + k.cy
+    border = border_m * k.fx / float(np.median(points[:, 2]))
+    return np.array([u.min() - border, v.min() - border, u.max() + border, v.max() + border])
+
+
+def hands_box(hands: Sequence[HandEstimate], frame: RgbdFrame, border_m: float) -> np.ndarray:
+    """Box (4,) px around all hands."""
+    return box_of(np.concatenate([hand.joints_camera for hand in hands]), frame, border_m)

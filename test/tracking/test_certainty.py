@@ -1,0 +1,83 @@
+"""How surely a turn is known: laws of its covariance, and honesty while the label of a round thing is hidden."""
+
+from __future__ import annotations
+
+import numpy as np
+import scenes
+
+from hoi_ros.geometry import so3_exp
+from hoi_ros.tracking import ObjectTracker, TrackerConfig
+from hoi_ros.tracking.certainty import LEAST_RAD, MOST_RAD, TurnCertainty
+
+ROTATION = so3_exp(np.array([0.3, -0.5, 0.9]))
+BLIND_Y = ROTATION @ np.diag([1e6, 0.0, 1e6]) @ ROTATION.T
+SEEING = 1e6 * np.eye(3)
+
+
+def test_an_axis_that_nothing_shows_grows_unsure_and_the_others_stay_sure():
+    certainty = TurnCertainty()
+    for _ in range(50):
+        certainty.step(ROTATION, BLIND_Y, BLIND_Y)
+    assert certainty.worst_rad > np.radians(8)
+    assert abs(certainty.worst_axis @ [0, 1, 0]) > 0.999
+    values = np.sqrt(np.linalg.eigvalsh(certainty.covariance(ROTATION)))
+    assert values[1] < np.radians(1)
+
+
+def test_the_covariance_turns_with_the_object():
+    certainty = TurnCertainty()
+    for _ in range(20):
+        certainty.step(ROTATION, BLIND_Y, BLIND_Y)
+    expected = ROTATION.T @ certainty.covariance(ROTATION) @ ROTATION
+    np.testing.assert_allclose(certainty.covariance(np.eye(3)), expected, atol=1e-12)
+
+
+def test_it_is_bounded_and_sight_of_the_model_makes_it_sure_again():
+    certainty = TurnCertainty()
+    for _ in range(20000):
+        certainty.step(ROTATION, np.zeros((3, 3)), np.zeros((3, 3)))
+    np.testing.assert_allclose(certainty.worst_rad, MOST_RAD)
+    certainty.step(ROTATION, SEEING, SEEING)
+    assert certainty.worst_rad < np.radians(1)
+
+
+def test_nothing_is_known_better_than_what_it_is_seen_against():
+    certainty = TurnCertainty()
+    certainty.step(ROTATION, SEEING, SEEING, np.radians(7.0))
+    np.testing.assert_allclose(certainty.worst_rad, np.radians(7.0))
+    certainty.step(ROTATION, SEEING, SEEING)
+    assert LEAST_RAD <= certainty.worst_rad < np.radians(1)
+
+
+def test_after_a_loss_only_sight_makes_it_sure():
+    certainty = TurnCertainty()
+    certainty.forget()
+    certainty.step(ROTATION, SEEING, BLIND_Y)
+    assert certainty.worst_rad > np.radians(90) and abs(certainty.worst_axis @ [0, 1, 0]) > 0.999
+    certainty.step(ROTATION, SEEING, SEEING)
+    assert certainty.worst_rad < np.radians(1)
+
+
+def turned(index: int, textured: bool, tracker: ObjectTracker, degrees: float = 1.0):
+    layer = scenes.cylinder_layer(scenes.pose((0, degrees * index, 0)), textured=textured)
+    mask = scenes.mask_of(layer) if index == 0 else None
+    return tracker.track(scenes.frame(layer, index=index), [], init_mask=mask)
+
+
+def test_a_plain_round_thing_is_never_claimed_to_be_known_about_its_axis():
+    tracker = ObjectTracker(TrackerConfig())
+    for index in range(25):
+        seen = turned(index, False, tracker)
+    sigma_deg = np.degrees(np.sqrt(np.linalg.eigvalsh(seen.covariance[3:, 3:])))
+    assert seen.state == "tracking" and sigma_deg[-1] > 6
+    assert "not seen" in seen.message and not seen.is_keyframe
+    axis = np.linalg.eigh(seen.covariance[3:, 3:])[1][:, -1]
+    assert abs(axis[1]) > 0.9
+
+
+def test_print_makes_the_same_turn_known():
+    tracker = ObjectTracker(TrackerConfig())
+    for index in range(12):
+        seen = turned(index, True, tracker)
+        assert seen.message == ""
+    assert np.degrees(np.sqrt(np.linalg.eigvalsh(seen.covariance[3:, 3:])[-1])) < 4
