@@ -151,7 +151,9 @@ def segment_hands(
     eroded = cv2.erode(core.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     # Table and wall are told apart by depth, so that wood the colour of skin does not unteach the skin; and what the
     # model claims close to the hand may be the hand itself, wrongly fused.
-    elsewhere = clear & valid & ~cone & ~dilated(np.isfinite(wide), 0.02 / pixel_m)
+    elsewhere = valid & ~cone & ~dilated(np.isfinite(wide), 0.02 / pixel_m)
+    if skin.learnt or (elsewhere & clear).sum() >= 50:
+        elsewhere &= clear
     skin.learn(patch.color, eroded, elsewhere)
     if skin.learnt:
         hand = (inside & (probability > 0.25)) | (close & (probability > 0.6))
