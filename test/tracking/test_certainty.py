@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import scenes
 
-from hoi_ros.geometry import so3_exp
+from hoi_ros.geometry import rotation_angle, so3_exp
 from hoi_ros.tracking import ObjectTracker, TrackerConfig
 from hoi_ros.tracking.certainty import LEAST_RAD, MOST_RAD, TurnCertainty
 
@@ -81,3 +83,25 @@ def test_print_makes_the_same_turn_known():
         seen = turned(index, True, tracker)
         assert seen.message == ""
     assert np.degrees(np.sqrt(np.linalg.eigvalsh(seen.covariance[3:, 3:])[-1])) < 4
+
+
+def test_a_label_hidden_while_the_thing_turns_is_taken_up_again():
+    """A sleeve hides all but the plain ends; meanwhile the turn is not claimed, and nothing wrong is learnt."""
+    tracker = ObjectTracker(TrackerConfig())
+    poses = [scenes.pose((0, 1.0 * min(index, 14), 0)) for index in range(30)]
+    first, sigmas = None, []
+    for index, pose in enumerate(poses):
+        layer = scenes.cylinder_layer(pose)
+        picture = scenes.frame(layer, index=index)
+        mask = scenes.mask_of(layer) if index == 0 else None
+        if 10 <= index < 20:
+            depth, color = picture.depth_m.copy(), picture.color.copy()
+            color[scenes.mask_of(layer)] = 128
+            picture = dataclasses.replace(picture, depth_m=depth, color=color)
+        seen = tracker.track(picture, [], init_mask=mask)
+        assert seen.state == "tracking", (index, seen.message)
+        first = seen.T_camera_object if first is None else first
+        sigmas.append(np.degrees(np.sqrt(np.linalg.eigvalsh(seen.covariance[3:, 3:])[-1])))
+    turn = seen.T_camera_object[:3, :3] @ first[:3, :3].T @ poses[0][:3, :3] @ poses[-1][:3, :3].T
+    assert sigmas[19] > sigmas[9] + 2 and sigmas[-1] < sigmas[19]
+    assert np.degrees(rotation_angle(turn)) < 4
