@@ -77,7 +77,8 @@ def _write_extremes(shown: list[tuple[float, RgbdFrame, HandEstimate]], estimato
     for part in (shown[:10], shown[-10:]):
         tiles = []
         for error, frame, hand in part:
-            tile = draw_overlay(frame, [hand], {s: estimator.faces(s) for s in ("left", "right")})
+            faces = {side: estimator.faces(side) for side in ("left", "right")}
+            tile = draw_overlay(frame.color, [hand], faces, intrinsics=frame.intrinsics)
             cv2.putText(tile, f"{error:.1f} mm", (6, 20), 0, 0.6, (255, 255, 0), 2)
             tiles.append(tile)
         rows.append(np.hstack(tiles))
