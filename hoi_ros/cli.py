@@ -255,7 +255,7 @@ def command_run(options: argparse.Namespace) -> int:
         f"{report['object_tracked_frames']}, {report['fps']} frames/s; results in {options.out}"
     )
     if report["frames_with_depth"] == 0 and not options.no_object:
-        print("no depth in this source: hands only; object tracking waits for depth")
+        print("no depth in this source: the object is tracked from colour alone, roughly; its scale is the hand's")
     return 0
 
 

@@ -138,7 +138,7 @@ class _Run:
         self.video.close()
         faces = {side: self.pipeline.estimator.faces(side) for side in ("left", "right")}
         self.table.save(self.folder / "hands.npz", faces, int(faces["right"].max()) + 1)
-        if self.pipeline.tracker is not None and self.frames_with_depth:
+        if self.pipeline.tracker is not None and (self.frames_with_depth or self.poses):
             (self.folder / "object_poses.txt").write_text("".join(f"{line}\n" for line in self.poses), "utf-8")
         mesh = self.pipeline.final_mesh()
         if mesh is not None:

@@ -1,0 +1,283 @@
+"""Which pixels are the held object, from colour and hands alone: no depth, nothing trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from hoi_ros.datatypes import HandEstimate, RgbdFrame
+from hoi_ros.geometry import project
+from hoi_ros.tracking.masks import SAMPLES, SkinModel
+
+_TIPS_AND_PALM = [4, 8, 12, 16, 20, 3, 7, 11, 15, 5, 9]
+_RING_PX = 3
+STRANGE_SHARE = 3e-4
+
+
+@dataclass(frozen=True)
+class ColorView:
+    """A crop around hands and object, shrunk to working size."""
+
+    x0: int
+    y0: int
+    scale: float
+    """Working pixels a pixel of the image."""
+    picture: np.ndarray
+    """(h, w, 3) uint8 RGB."""
+    hand_depth_m: np.ndarray
+    """(h, w) float32 of the hands' meshes, inf where none is."""
+
+    def paste(self, mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """A mask (h, w) of this view in the whole image (H, W) bool."""
+        height, width = mask.shape
+        size = (round(width / self.scale), round(height / self.scale))
+        full = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) > 0.5
+        out = np.zeros(shape[:2], bool)
+        target = out[self.y0 : self.y0 + size[1], self.x0 : self.x0 + size[0]]
+        target[:] = full[: target.shape[0], : target.shape[1]]
+        return out
+
+    def cut(self, mask: np.ndarray) -> np.ndarray:
+        """A mask (H, W) bool of the whole image in this view."""
+        height, width = self.picture.shape[:2]
+        size = (round(width / self.scale), round(height / self.scale))
+        part = mask[self.y0 : self.y0 + size[1], self.x0 : self.x0 + size[0]].astype(np.float32)
+        pad = ((0, max(0, size[1] - part.shape[0])), (0, max(0, size[0] - part.shape[1])))
+        return cv2.resize(np.pad(part, pad), (width, height), interpolation=cv2.INTER_AREA) > 0.5
+
+    def cut_picture(self, image: np.ndarray) -> np.ndarray:
+        """A whole image (H, W) uint8 in this view."""
+        height, width = self.picture.shape[:2]
+        part = image[self.y0 : self.y0 + round(height / self.scale), self.x0 : self.x0 + round(width / self.scale)]
+        return cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
+
+    def pixels(self, places_px: np.ndarray) -> np.ndarray:
+        """Places (..., 2) in the image, in working pixels."""
+        return (places_px - (self.x0, self.y0)) * self.scale
+
+
+def cut_view(
+    frame: RgbdFrame, box_px: np.ndarray, hands: Sequence[HandEstimate], faces: Mapping[str, np.ndarray] | None,
+    work_px: int,
+) -> ColorView | None:  # fmt: skip
+    """Cut a box (x0 y0 x1 y1) out of a frame; None when less than 16 pixels a side lie in the image."""
+    height, width = frame.color.shape[:2]
+    x0, y0 = max(0, int(box_px[0])), max(0, int(box_px[1]))
+    x1, y1 = min(width, int(np.ceil(box_px[2]))), min(height, int(np.ceil(box_px[3])))
+    if x1 - x0 < 16 or y1 - y0 < 16:
+        return None
+    scale = min(1.0, work_px / max(x1 - x0, y1 - y0))
+    size = (max(8, round((x1 - x0) * scale)), max(8, round((y1 - y0) * scale)))
+    picture = cv2.resize(frame.color[y0:y1, x0:x1], size, interpolation=cv2.INTER_AREA)
+    view = ColorView(x0, y0, scale, np.ascontiguousarray(picture), np.zeros(0, np.float32))
+    return ColorView(x0, y0, scale, view.picture, _mesh_depth(view, frame, hands, faces))
+
+
+def _mesh_depth(view: ColorView, frame: RgbdFrame, hands, faces) -> np.ndarray:
+    """(h, w) float32 depth of the hand meshes, splatted and closed; inf where none is."""
+    height, width = view.picture.shape[:2]
+    out = np.full((height, width), np.inf, np.float32)
+    for hand in hands:
+        points = hand.vertices_camera
+        triangles = None if faces is None else faces.get(hand.handedness)
+        if triangles is not None and len(points) and triangles.max() < len(points):
+            points = np.einsum("sk,fkc->sfc", SAMPLES, points[triangles].astype(np.float32)).reshape(-1, 3)
+        places = view.pixels(project(points.astype(np.float64), frame.intrinsics))
+        known = np.isfinite(places).all(1)
+        column, row = np.rint(places[known]).astype(int).T
+        inside = (column >= 0) & (row >= 0) & (column < width) & (row < height)
+        np.minimum.at(out, (row[inside], column[inside]), points[known][inside, 2].astype(np.float32))
+    near = np.where(np.isfinite(out), -out, np.float32(-1e3))
+    closed = cv2.morphologyEx(near, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+    return np.where(closed > -1e2, -closed, np.float32(np.inf))
+
+
+class RoomColors:
+    """Colours of what surrounds the hands, learnt from the rest of the picture; old frames fade."""
+
+    def __init__(self) -> None:
+        self._share = np.zeros((16, 16, 8), np.float32)
+
+    def learn(self, color: np.ndarray, view: ColorView) -> None:
+        """Take in a whole picture (H, W, 3) but for the view."""
+        step = max(1, color.shape[1] // 160)
+        height, width = (round(n / view.scale) for n in view.picture.shape[:2])
+        outside = np.ones(color.shape[:2], bool)
+        outside[view.y0 : view.y0 + height, view.x0 : view.x0 + width] = False
+        seen = color[::step, ::step][outside[::step, ::step]]
+        if len(seen) < 500:
+            return
+        counts = np.bincount(_bins(seen[None])[0], minlength=self._share.size).astype(np.float32)
+        share = counts.reshape(self._share.shape) / counts.sum()
+        self._share += (1.0 if not self._share.any() else 0.1) * (share - self._share)
+
+    def strange(self, picture: np.ndarray) -> np.ndarray:
+        """(h, w) bool: colours that the room hardly shows."""
+        spread = cv2.GaussianBlur(self._share.reshape(16, -1), (0, 0), sigmaX=0.7, sigmaY=0.7).reshape(-1)
+        return spread[_bins(picture)] < STRANGE_SHARE
+
+
+def _bins(picture: np.ndarray) -> np.ndarray:
+    """(h, w) bin of each pixel of (h, w, 3) RGB: 16 steps of both chroma channels, 8 of brightness."""
+    luma, cr, cb = np.moveaxis(np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2YCrCb), np.int32), -1, 0)
+    return (np.clip((cr - 64) >> 3, 0, 15) * 16 + np.clip((cb - 64) >> 3, 0, 15)) * 8 + (luma >> 5)
+
+
+class ColorMasks:
+    """Parts the picture into object and the rest by cuts through colour, steered by the hand and the mask before."""
+
+    def __init__(self) -> None:
+        self._skin = SkinModel()
+        self._room = RoomColors()
+
+    def segment(
+        self, view: ColorView, frame: RgbdFrame, hands: Sequence[HandEstimate], expected: np.ndarray | None,
+        before: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+        """Object and hand masks (h, w) bool of a view.
+
+        Args:
+            view: crop with the hands' meshes.
+            frame: the whole frame.
+            hands: fitted hands; the object is looked for in their grasp.
+            expected: (h, w) bool where the object should be, from the frame before; None at the start.
+            before: (H, W) uint8 grey image of the frame before; what moves with the object belongs to it.
+        """
+        height, width = view.picture.shape[:2]
+        silhouette = np.isfinite(view.hand_depth_m)
+        m_px = self._metre_px(view, frame, hands)
+        zone = self._grasp_zone(view, frame, hands, 0.035 * m_px)
+        arm = self._arms(view, frame, hands, m_px)
+        near_hand = _grown(silhouette, 0.012 * m_px)
+        core = cv2.erode(silhouette.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        self._skin.learn(view.picture, core & ~(expected if expected is not None else zone & False), ~near_hand & ~arm)
+        probability = cv2.blur(self._skin.probability(view.picture), (3, 3))
+        hand = (silhouette & (probability > 0.3)) | (near_hand & (probability > 0.6))
+        self._room.learn(frame.color, view)
+        strange = self._room.strange(view.picture) & (probability < 0.5) & ~hand & ~arm
+        near_zone, far_zone = _grown(zone, 0.06 * m_px), _grown(zone, 0.13 * m_px)
+        labels = np.full((height, width), cv2.GC_PR_BGD, np.uint8)
+        if expected is None:
+            labels[zone & ~hand & ~near_hand] = cv2.GC_PR_FGD
+            reach = near_zone
+        else:
+            labels[expected] = cv2.GC_PR_FGD
+            reach = _grown(expected, 0.03 * m_px) | near_zone
+            sure = cv2.erode(expected.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+            labels[sure & (probability < 0.4) & ~hand] = cv2.GC_FGD
+        if before is not None:
+            with_object, with_room = self._moving(view, before, expected, hand, reach | near_hand | arm)
+            labels[with_object & ~hand] = cv2.GC_PR_FGD
+            labels[with_room] = cv2.GC_BGD
+        labels[strange & (reach | far_zone) & (labels != cv2.GC_BGD)] = cv2.GC_PR_FGD
+        labels[~(reach | (strange & far_zone))] = cv2.GC_BGD
+        labels[hand & ((probability > 0.6) | core)] = cv2.GC_BGD
+        labels[arm & (probability > 0.3)] = cv2.GC_BGD
+        labels[:_RING_PX], labels[-_RING_PX:], labels[:, :_RING_PX], labels[:, -_RING_PX:] = (cv2.GC_BGD,) * 4
+        object_mask = self._cut(view.picture, labels)
+        object_mask = self._parts(object_mask & ~hand, zone if expected is None else zone | expected)
+        return object_mask, hand | arm
+
+    @staticmethod
+    def _moving(
+        view: ColorView, before: np.ndarray, expected: np.ndarray | None, hand: np.ndarray, busy: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels (h, w) bool that go with the object (at the start: with the hand), and those that go with the room."""
+        nothing = np.zeros(hand.shape, bool)
+        own = hand if expected is None else expected
+        room = ~busy
+        if own.sum() < 30 or room.sum() < 200:
+            return nothing, nothing
+        now = cv2.cvtColor(view.picture, cv2.COLOR_RGB2GRAY)
+        empty = np.zeros((*hand.shape, 2), np.float32)
+        dense = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        flow = np.asarray(dense.calc(now, view.cut_picture(before), empty))
+        course, rest = _affine(flow, own), _affine(flow, room)
+        apart = np.linalg.norm(course - rest, axis=2)
+        to_own, to_room = np.linalg.norm(flow - course, axis=2), np.linalg.norm(flow - rest, axis=2)
+        sure = apart > 1.2
+        return sure & (to_own < 0.3 * apart), sure & (to_room < 0.25 * apart) & (to_own > 0.6 * apart)
+
+    def _cut(self, picture: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        wanted = (labels == cv2.GC_PR_FGD) | (labels == cv2.GC_FGD)
+        others = ~wanted
+        if wanted.sum() < 20 or others.sum() < 20:
+            return np.zeros(labels.shape, bool)
+        background, foreground = np.zeros((1, 65)), np.zeros((1, 65))
+        cv2.setRNGSeed(0)
+        cv2.grabCut(picture, labels, (0, 0, 1, 1), background, foreground, 2, cv2.GC_INIT_WITH_MASK)
+        return (labels == cv2.GC_PR_FGD) | (labels == cv2.GC_FGD)
+
+    @staticmethod
+    def _parts(mask: np.ndarray, anchor: np.ndarray) -> np.ndarray:
+        """The parts of a mask that touch the anchor and are no crumbs."""
+        mask = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+        count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
+        if count < 2:
+            return np.zeros(mask.shape, bool)
+        hits = np.bincount(labels[anchor], minlength=count)
+        area = stats[:, cv2.CC_STAT_AREA]
+        keep = (hits > 5) & (area > 0.08 * area[1:].max())
+        keep[0] = False
+        return keep[labels]
+
+    @staticmethod
+    def _metre_px(view: ColorView, frame: RgbdFrame, hands: Sequence[HandEstimate]) -> float:
+        """Working pixels a metre at the hands' distance."""
+        return view.scale * frame.intrinsics.fx / float(np.median([h.joints_camera[:, 2].mean() for h in hands]))
+
+    @staticmethod
+    def _grasp_zone(view: ColorView, frame: RgbdFrame, hands: Sequence[HandEstimate], border_px: float) -> np.ndarray:
+        """(h, w) bool: around finger joints and before the palm."""
+        out = np.zeros(view.picture.shape[:2], np.uint8)
+        for hand in hands:
+            joints = hand.joints_camera
+            before = hand.T_camera_wrist[:3, :3] @ np.array([0, 0, 0.03])
+            points = np.concatenate([joints[_TIPS_AND_PALM], joints[[5, 9, 13]] + before])
+            places = view.pixels(project(points.astype(np.float64), frame.intrinsics))
+            if np.isfinite(places).all():
+                cv2.fillConvexPoly(out, cv2.convexHull(np.rint(places).astype(np.int32)), 1)
+        return _grown(out > 0, border_px)
+
+    @staticmethod
+    def _arms(view: ColorView, frame: RgbdFrame, hands: Sequence[HandEstimate], m_px: float) -> np.ndarray:
+        """(h, w) bool: a wedge from each wrist away from the fingers."""
+        out = np.zeros(view.picture.shape[:2], np.uint8)
+        for hand in hands:
+            ends = np.stack([hand.joints_camera[0], 2 * hand.joints_camera[0] - hand.joints_camera[9]])
+            wrist, behind = view.pixels(project(ends.astype(np.float64), frame.intrinsics))
+            along = behind - wrist
+            if not np.isfinite(along).all() or np.linalg.norm(along) < 0.02 * m_px:
+                continue
+            along /= np.linalg.norm(along)
+            across = np.array([-along[1], along[0]])
+            near, far = wrist + 0.005 * m_px * along, wrist + 0.4 * m_px * along
+            corners = [near - 0.035 * m_px * across, near + 0.035 * m_px * across,
+                       far + 0.09 * m_px * across, far - 0.09 * m_px * across]  # fmt: skip
+            cv2.fillConvexPoly(out, np.rint(corners).astype(np.int32), 1)
+        return out > 0
+
+
+def _affine(flow: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """(h, w, 2) the motion of a mask's pixels as one affine field; medians first, so that a minority is ignored."""
+    height, width = mask.shape
+    rows, columns = np.nonzero(mask)
+    values = flow[rows, columns]
+    middle = np.median(values, axis=0)
+    usual = np.linalg.norm(values - middle, axis=1)
+    kept = usual <= max(2.0 * float(np.median(usual)), 0.5)
+    place = np.stack([columns, rows, np.full(len(rows), width)], 1)[kept] / width
+    ridge = len(place) * np.diag([0.01, 0.01, 0.0])
+    table = np.linalg.solve(place.T @ place + ridge + 1e-9 * np.eye(3), place.T @ (values[kept] - middle))
+    v, u = np.mgrid[:height, :width]
+    grid = np.stack([u, v, np.full_like(u, width)], -1) / width
+    return (grid @ table + middle).astype(np.float32)
+
+
+def _grown(mask: np.ndarray, radius_px: float) -> np.ndarray:
+    size = 2 * max(1, round(radius_px)) + 1
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+    return cv2.dilate(mask.astype(np.uint8), kernel) > 0

@@ -1,0 +1,526 @@
+"""6-DoF motion of whatever is held, from colour alone: no depth, no CAD model, no keypoint detector.
+
+The hand that holds the object is metric and known in every frame: its rigid motion is the first guess of the object's,
+its distance gives the scale. The object's own pixels, followed on a grid, then say how it really moved, and bundle
+adjustment over key views gives the points their depth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from hoi_ros.config import setting
+from hoi_ros.datatypes import CameraIntrinsics, HandEstimate, ObjectObservation, RgbdFrame
+from hoi_ros.errors import InputError
+from hoi_ros.geometry import (
+    invert_transform,
+    make_transform,
+    nearest_rigid,
+    rotation_angle,
+    so3_exp,
+    so3_log,
+    transform_points,
+)
+from hoi_ros.tracking.pointmap_masks import ColorMasks, ColorView, cut_view
+from hoi_ros.tracking.pointmap_structure import (
+    Observations,
+    PosePrior,
+    bundle_adjust,
+    depth_prior_information,
+    fit_pose,
+    pixel_jacobians,
+    projected,
+)
+
+GRASP_PULL, MASK_STEP, MASK_PULL, SPIN_KEPT = 0.2, 0.5, 0.1, 0.8
+_FIRM_LIMIT = 1 / 0.0007**2
+
+
+@dataclass(frozen=True)
+class ColorTrackerConfig:
+    """Tracking of whatever is held without depth."""
+
+    work_px: int = setting(160, "side of the crop in which the object is parted from the rest", low=48, high=640)
+    grid_px: float = setting(7.0, "spacing of the pixels that are followed", low=3.0, high=40.0)
+    min_object_px: int = setting(250, "fewest pixels of an object", low=50)
+    start_frames: int = setting(3, "frames in a row that must show an object in the grasp", low=1, high=60)
+    min_points: int = setting(8, "fewest followed points that must agree, else lost", low=4)
+    lost_frames: int = setting(3, "frames with too few points that are bridged by the hand's motion", low=0)
+    inlier_px: float = setting(2.5, "a followed point this near to its projection fits", low=0.3)
+    hand_turn_deg: float = setting(4.0, "how far the hand's turn between frames may differ from the object's", low=0.1)
+    hand_shift_m: float = setting(0.003, "the same for its shift", low=1e-4)
+    depth_sigma_m: float = setting(0.015, "how far the object's surface may lie from the depth of the grasp", low=1e-3)
+    keyframe_angle_deg: float = setting(8.0, "a view this far from the last key view becomes one", low=1.0, high=90.0)
+    window: int = setting(8, "key views adjusted together", low=2, high=40)
+    give_up_frames: int = setting(45, "frames lost after which whatever is held counts as a new object", low=1)
+
+
+@dataclass
+class _Keyframe:
+    """A view whose observations are adjusted."""
+
+    gray: np.ndarray
+    T_camera_object: np.ndarray
+    prior: PosePrior
+    points: np.ndarray
+    """(M,) numbers of the points seen."""
+    pixels: np.ndarray
+    """(M, 2)."""
+
+
+class _Object:
+    """The followed thing: points with their certainty, where they were last seen, and key views."""
+
+    def __init__(self, object_id: int, pose: np.ndarray) -> None:
+        self.object_id, self.pose = object_id, pose
+        self.points, self.prior = np.zeros((0, 3)), np.zeros((0, 3))
+        self.information, self.prior_information = np.zeros((0, 3, 3)), np.zeros((0, 3, 3))
+        self.pixels = np.zeros((0, 2))
+        self.alive = np.zeros(0, bool)
+        self.keyframes: list[_Keyframe] = []
+        self.mask: np.ndarray | None = None
+        self.motion = np.eye(4)
+        self.carried = pose
+        """(4, 4) where the hand alone would have carried it in the last frame."""
+        self.spin = np.zeros(3)
+        """(3,) radians a frame that it lately turned beyond the hand, camera axes."""
+        self.wrists: dict[int, np.ndarray] = {}
+        self.holder: int | None = None
+        self.anchor: np.ndarray | None = None
+        """(3,) where the middle lies in the holder's wrist frame; a thing turned by the fingers keeps it."""
+        self.starved = 0
+        self.lost = False
+        self.middle = np.zeros(3)
+        """(3,) the object's middle, half its width behind its first surface; object frame."""
+        self.centroid = np.zeros(2)
+        """(2,) middle of the last mask, pixels."""
+
+
+class ColorTracker:
+    """Follows one held object from colour and hands; same face as `ObjectTracker`.
+
+    The object frame starts at the middle of the first view, with the camera's axes. Sizes are metric as far as the
+    hand's are: an error of the hand's distance is an error of the object's.
+    """
+
+    def __init__(self, config: ColorTrackerConfig | None = None, device: str = "auto") -> None:
+        """Prepare a tracker; `device` is accepted for symmetry, the work runs on the CPU."""
+        self._config = config or ColorTrackerConfig()
+        self._object_id = -1
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the object; the next one gets a new id."""
+        self._masks = ColorMasks()
+        self._object: _Object | None = None
+        self._seen_in_grasp = 0
+        self._expected: np.ndarray | None = None
+        self._gray: np.ndarray | None = None
+
+    def track(
+        self, frame: RgbdFrame, hands: Sequence[HandEstimate] = (), *,
+        hand_faces: Mapping[str, np.ndarray] | None = None, init_mask: np.ndarray | None = None,
+    ) -> ObjectObservation:  # fmt: skip
+        """Find the object in the next frame; depth, if any, is not looked at.
+
+        Args:
+            frame: colour.
+            hands: hands of this frame; without them nothing starts.
+            hand_faces: (F, 3) triangles of the hand meshes by side.
+            init_mask: (H, W) bool pixels of the object to follow from here on.
+
+        Raises:
+            InputError: `init_mask` has another size than the frame.
+        """
+        if init_mask is not None and init_mask.shape != frame.color.shape[:2]:
+            raise InputError(
+                f"object mask is {init_mask.shape}, the image {frame.color.shape[:2]}: give a mask of the image's size"
+            )
+        gray = cv2.cvtColor(frame.color, cv2.COLOR_RGB2GRAY)
+        if self._gray is not None and self._gray.shape != gray.shape:
+            self.reset()
+        hands = [hand for hand in hands if np.isfinite(hand.joints_camera).all() and hand.joints_camera[:, 2].min() > 0]
+        if init_mask is not None:
+            self._object, self._expected, self._seen_in_grasp = None, init_mask, self._config.start_frames
+        result = self._next(frame, gray, hands, hand_faces)
+        self._gray = gray
+        return result
+
+    def _next(self, frame, gray, hands, faces) -> ObjectObservation:
+        if not hands:
+            return self._without_hands(frame, gray)
+        view = self._view(frame, hands, faces)
+        if view is None:
+            return self._idle("waiting", "the hand is at the image's border")
+        expected = self._expected_in(view)
+        mask, hand_mask = self._masks.segment(view, frame, hands, expected, self._gray)
+        full, full_hand = view.paste(mask, gray.shape), view.paste(hand_mask, gray.shape)
+        enough = full.sum() >= self._config.min_object_px
+        self._expected = full if enough else None
+        if self._object is None:
+            return self._wait(frame, gray, hands, full, full_hand, enough)
+        return self._follow(frame, gray, hands, full, full_hand)
+
+    # What is seen
+
+    def _view(self, frame: RgbdFrame, hands, faces) -> ColorView | None:
+        places = [hand.joints_px for hand in hands]
+        if self._expected is not None and self._expected.any():
+            rows, columns = np.nonzero(self._expected)
+            places.append(np.array([[columns.min(), rows.min()], [columns.max(), rows.max()]], float))
+        joined = np.concatenate(places)
+        low, high = joined.min(0), joined.max(0)
+        # Before the object is known it may stick out of the hand by a hand's length.
+        border = (0.3 if self._expected is not None else 0.65) * float((high - low).max())
+        return cut_view(frame, np.concatenate([low - border, high + border]), hands, faces, self._config.work_px)
+
+    def _expected_in(self, view: ColorView) -> np.ndarray | None:
+        if self._expected is None:
+            return None
+        inside = view.cut(self._expected)
+        return inside if inside.sum() > 40 else None
+
+    # Starting
+
+    def _wait(self, frame, gray, hands, mask, hand_mask, enough: bool) -> ObjectObservation:
+        self._seen_in_grasp = self._seen_in_grasp + 1 if enough else 0
+        if self._seen_in_grasp < self._config.start_frames:
+            return self._idle("waiting", "something may be held" if enough else "nothing held", hand_mask)
+        depth = _grasp_depth(frame.intrinsics, hands, mask)
+        rows, columns = np.nonzero(mask)
+        center = _unprojected(np.array([[columns.mean(), rows.mean()]]), depth, frame.intrinsics)[0]
+        self._object_id += 1
+        self._object = track = _Object(self._object_id, make_transform(np.eye(3), center))
+        track.mask = mask
+        track.centroid, width_px = _middle_and_width(mask)
+        track.middle = center / np.linalg.norm(center) * (0.5 * width_px * depth / frame.intrinsics.fx)
+        self._remember_hands(hands, mask)
+        self._seed(frame, gray, mask, hand_mask, depth)
+        if track.alive.sum() < self._config.min_points:
+            self._object = None
+            return self._idle("waiting", "what is held is too small or too plain to be followed by colour", hand_mask)
+        self._add_keyframe(frame, gray, self._prior(track.pose, 1e-3))
+        return self._report(mask, hand_mask, hands, 1.0, True)
+
+    def _seed(self, frame: RgbdFrame, gray, mask, hand_mask, depth_m: float) -> None:
+        """Put new points on the grid wherever the object shows and none is followed."""
+        track, step = self._known(), self._config.grid_px
+        inner = cv2.erode(mask.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+        inner &= cv2.dilate(hand_mask.astype(np.uint8), np.ones((3, 3), np.uint8)) == 0
+        for row, column in np.rint(track.pixels[track.alive][:, ::-1]).astype(int):
+            r, reach = slice(max(0, row - int(step * 0.7)), row + int(step * 0.7) + 1), int(step * 0.7)
+            inner[r, max(0, column - reach) : column + reach + 1] = False
+        height, width = gray.shape
+        v, u = np.meshgrid(np.arange(step / 2, height - 1, step), np.arange(step / 2, width - 1, step), indexing="ij")
+        places = np.stack([u.ravel(), v.ravel()], 1)
+        places = places[inner[places[:, 1].astype(int), places[:, 0].astype(int)]]
+        if not len(places):
+            return
+        # A flat patch shows no motion: its points would only follow their neighbours' errors.
+        strength = cv2.cornerMinEigenVal(gray, 7)[places[:, 1].astype(int), places[:, 0].astype(int)]
+        places = places[strength > 2e-4]
+        if not len(places):
+            return
+        depths = self._neighbour_depth(places, depth_m, _bulge(mask) * depth_m / frame.intrinsics.fx)
+        local = _unprojected(places, depths, frame.intrinsics)
+        points = transform_points(invert_transform(track.pose), local)
+        firm = depth_prior_information(track.pose, points, frame.intrinsics, self._config.depth_sigma_m)
+        track.points = np.concatenate([track.points, points])
+        track.prior = np.concatenate([track.prior, points])
+        track.information = np.concatenate([track.information, firm])
+        track.prior_information = np.concatenate([track.prior_information, firm])
+        track.pixels = np.concatenate([track.pixels, places])
+        track.alive = np.concatenate([track.alive, np.ones(len(places), bool)])
+
+    def _neighbour_depth(self, places: np.ndarray, depth_m: float, bulge_m: np.ndarray) -> np.ndarray:
+        """Depth (N,) of new points: their nearest followed neighbours', else the grasp's, and rounded like the outline.
+
+        A flat start would leave open which way the thing turns: seen from afar, a hollow turning left moves as a body
+        turning right.
+        """
+        track = self._known()
+        rise = bulge_m[places[:, 1].astype(int), places[:, 0].astype(int)]
+        known = np.flatnonzero(track.alive)
+        if len(known) < 6:
+            return depth_m - rise
+        seen = np.rint(track.pixels[known]).astype(int)
+        depths = (track.points[known] @ track.pose[:3, :3].T + track.pose[:3, 3])[:, 2]
+        depths = depths + bulge_m[seen[:, 1], seen[:, 0]]
+        distance = np.linalg.norm(places[:, None] - track.pixels[known][None], axis=2)
+        nearest = np.argsort(distance, axis=1)[:, :5]
+        return np.median(depths[nearest], axis=1) - rise
+
+    # Following
+
+    def _follow(self, frame, gray, hands, mask, hand_mask) -> ObjectObservation:
+        track, config = self._known(), self._config
+        prior = self._first_guess(hands, mask, frame.intrinsics)
+        pixels, fine = self._flow(gray, prior.T_camera_object, frame.intrinsics)
+        used = np.flatnonzero(track.alive & fine)
+        inside = _at(cv2.dilate(mask.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0, pixels[used])
+        used = used[inside & ~_at(hand_mask, pixels[used])]
+        pose, fits = prior.T_camera_object, np.zeros(0, bool)
+        if len(used) >= config.min_points:
+            sigma = self._point_sigma(used, prior.T_camera_object, frame.intrinsics)
+            fit = fit_pose(track.points[used], pixels[used], sigma, prior, frame.intrinsics, prior.T_camera_object)
+            pose, fits = fit.T_camera_object, fit.errors_px < np.maximum(config.inlier_px, 2 * sigma)
+        agreeing = int(fits.sum())
+        track.starved = 0 if agreeing >= config.min_points else track.starved + 1
+        if track.starved > config.lost_frames or not mask.any():
+            return self._lose(hand_mask, "too few of its pixels can be followed")
+        track.motion = pose @ invert_transform(track.pose)
+        track.spin += 0.4 * (so3_log(pose[:3, :3] @ track.carried[:3, :3].T) - track.spin)
+        track.pose, track.lost, track.mask = nearest_rigid(pose), False, mask
+        track.alive[:] = False
+        track.alive[used[fits]] = True
+        track.pixels = np.where(track.alive[:, None], pixels, track.pixels)
+        self._refine(used[fits], frame.intrinsics)
+        self._remember_hands(hands, mask)
+        is_keyframe = False
+        if agreeing >= config.min_points and self._turned() > np.radians(config.keyframe_angle_deg):
+            self._seed(frame, gray, mask, hand_mask, _grasp_depth(frame.intrinsics, hands, mask))
+            self._add_keyframe(frame, gray, self._prior(prior.T_camera_object, 0.5))
+            self._adjust(frame.intrinsics)
+            is_keyframe = True
+        elif track.alive.sum() < 40:
+            self._seed(frame, gray, mask, hand_mask, _grasp_depth(frame.intrinsics, hands, mask))
+        return self._report(mask, hand_mask, hands, agreeing / max(len(used), 1), is_keyframe)
+
+    def _first_guess(self, hands: Sequence[HandEstimate], mask: np.ndarray, camera: CameraIntrinsics) -> PosePrior:
+        """Carried by the hand that holds it, else moving on as before; its middle follows the mask's."""
+        track = self._known()
+        pose, holder = track.motion @ track.pose, None
+        for hand in hands:
+            before = track.wrists.get(hand.track_id)
+            if before is not None and hand.track_id == track.holder:
+                pose, holder = hand.T_camera_wrist @ invert_transform(before) @ track.pose, hand
+        middle = transform_points(pose, track.middle[None])[0]
+        track.carried, turn = pose, so3_exp(SPIN_KEPT * track.spin)
+        pose = make_transform(turn @ pose[:3, :3], turn @ (pose[:3, 3] - middle) + middle)
+        wanted = middle.copy()
+        if holder is not None and track.anchor is not None:  # steps alone would drift away from the grasp
+            wanted += GRASP_PULL * (transform_points(holder.T_camera_wrist, track.anchor[None])[0] - middle)
+        if mask.sum() >= self._config.min_object_px:
+            # A thing that turns on the spot keeps its outline: this tells a turn from a shift.
+            centroid, _ = _middle_and_width(mask)
+            old = transform_points(track.pose, track.middle[None])
+            moved = (
+                projected(np.zeros((1, 3)), make_transform(np.eye(3), old[0]), camera)[0][0] + centroid - track.centroid
+            )
+            carried = projected(np.zeros((1, 3)), make_transform(np.eye(3), wanted), camera)[0][0]
+            aim = carried + MASK_STEP * (moved - carried)
+            aim = aim + MASK_PULL * (centroid - aim)
+            wanted = _unprojected(aim[None], wanted[2], camera)[0]
+            track.centroid = centroid
+        pose = pose.copy()
+        pose[:3, 3] += wanted - middle
+        return self._prior(pose)
+
+    def _prior(self, pose: np.ndarray, looseness: float = 1.0) -> PosePrior:
+        shift = self._config.hand_shift_m * looseness * np.array([1.0, 1.0, 2.0])
+        turn = float(np.radians(self._config.hand_turn_deg) * looseness)
+        return PosePrior(nearest_rigid(pose), turn, shift, self._known().middle)
+
+    def _flow(self, gray: np.ndarray, guess: np.ndarray, camera: CameraIntrinsics) -> tuple[np.ndarray, np.ndarray]:
+        """Where the followed points went (N, 2), and whether the way back leads to where they came from (N,)."""
+        track = self._known()
+        pixels, fine = track.pixels.copy(), np.zeros(len(track.pixels), bool)
+        index = np.flatnonzero(track.alive)
+        if not len(index) or self._gray is None:
+            return pixels, fine
+        now, before = (
+            projected(track.points[index], guess, camera)[0],
+            projected(track.points[index], track.pose, camera)[0],
+        )
+        old = track.pixels[index].astype(np.float32)
+        start = (old + now - before).astype(np.float32)
+        new, found = _flowed(self._gray, gray, old, start)
+        back, returned = _flowed(gray, self._gray, new, old)
+        good = found & returned & (np.linalg.norm(back - old, axis=1) < 0.7)
+        good &= ((new > 8) & (new < (gray.shape[1] - 9, gray.shape[0] - 9))).all(1)
+        pixels[index], fine[index] = new, good
+        return pixels, fine
+
+    def _point_sigma(self, index: np.ndarray, pose: np.ndarray, camera: CameraIntrinsics) -> np.ndarray:
+        """(N,) pixels: what the points' own uncertainty does to where they show."""
+        track = self._known()
+        _, seen = projected(track.points[index], pose, camera)
+        jacobian = pixel_jacobians(seen, camera) @ pose[:3, :3]
+        covariance = jacobian @ np.linalg.inv(track.information[index]) @ jacobian.transpose(0, 2, 1)
+        return np.sqrt(0.7**2 + np.trace(covariance, axis1=1, axis2=2) / 2)
+
+    def _refine(self, index: np.ndarray, camera: CameraIntrinsics) -> None:
+        """Each followed point takes in where it was just seen: an information filter with doubt about the pose."""
+        track = self._known()
+        if not len(index):
+            return
+        found, seen = projected(track.points[index], track.pose, camera)
+        jacobian = pixel_jacobians(seen, camera) @ track.pose[:3, :3]
+        error = track.pixels[index] - found
+        weight = 1 / (3.0**2 * (1 + (error**2).sum(1) / 9))
+        added = np.einsum("n,nij,nik->njk", weight, jacobian, jacobian)
+        information = track.information[index] + added
+        right = np.einsum("n,nij,ni->nj", weight, jacobian, error)
+        track.points[index] += np.linalg.solve(information, right[..., None])[..., 0]
+        growth = np.linalg.norm(information, axis=(1, 2), keepdims=True)
+        track.information[index] = information * np.minimum(1, _FIRM_LIMIT / growth)
+
+    # Key views
+
+    def _turned(self) -> float:
+        track = self._known()
+        if not track.keyframes:
+            return np.inf
+        return float(rotation_angle(track.pose[:3, :3] @ track.keyframes[-1].T_camera_object[:3, :3].T))
+
+    def _add_keyframe(self, frame: RgbdFrame, gray: np.ndarray, prior: PosePrior) -> None:
+        track = self._known()
+        index = np.flatnonzero(track.alive)
+        track.keyframes.append(_Keyframe(gray, track.pose.copy(), prior, index, track.pixels[index].copy()))
+
+    def _adjust(self, camera: CameraIntrinsics) -> None:
+        """Bundle adjustment over the last key views; points and the present pose follow."""
+        track = self._known()
+        views = track.keyframes[-self._config.window :]
+        view = np.concatenate([np.full(len(k.points), i) for i, k in enumerate(views)])
+        point = np.concatenate([k.points for k in views])
+        pixels = np.concatenate([k.pixels for k in views])
+        count = np.bincount(point, minlength=len(track.points))
+        chosen = np.flatnonzero(count >= 2)
+        if len(chosen) < self._config.min_points or len(views) < 2:
+            return
+        number = np.full(len(track.points), -1)
+        number[chosen] = np.arange(len(chosen))
+        keep = number[point] >= 0
+        before = np.stack([k.T_camera_object for k in views])
+        poses, points, information = bundle_adjust(
+            before, track.points[chosen], Observations(view[keep], number[point[keep]], pixels[keep]), camera,
+            point_prior=track.prior[chosen], point_information=track.prior_information[chosen],
+            motion_priors=[k.prior for k in views],
+        )  # fmt: skip
+        track.points[chosen] = points
+        growth = np.linalg.norm(information, axis=(1, 2), keepdims=True)
+        track.information[chosen] = information * np.minimum(1, _FIRM_LIMIT / growth)
+        for k, pose in zip(views, poses):
+            k.T_camera_object = pose
+        track.pose = nearest_rigid(poses[-1])
+
+    # Reporting
+
+    def _known(self) -> _Object:
+        assert self._object is not None
+        return self._object
+
+    def _remember_hands(self, hands: Sequence[HandEstimate], mask: np.ndarray) -> None:
+        track = self._known()
+        track.wrists = {hand.track_id: np.asarray(hand.T_camera_wrist, np.float64) for hand in hands}
+        rows, columns = np.nonzero(mask)
+        if not len(rows) or not hands:
+            return
+        middle = np.array([columns.mean(), rows.mean()])
+        gaps = [float(np.median(np.linalg.norm(hand.joints_px - middle, axis=1))) for hand in hands]
+        gaps = [gap * (0.8 if hand.track_id == track.holder else 1.0) for gap, hand in zip(gaps, hands)]
+        holder = hands[int(np.argmin(gaps))]
+        if holder.track_id != track.holder or track.anchor is None:
+            middle_camera = transform_points(track.pose, track.middle[None])
+            track.anchor = transform_points(
+                invert_transform(np.asarray(holder.T_camera_wrist, np.float64)), middle_camera
+            )[0]
+        track.holder = holder.track_id
+
+    def _report(self, mask, hand_mask, hands, inliers: float, is_keyframe: bool) -> ObjectObservation:
+        track = self._known()
+        T_hand = None
+        for hand in hands:
+            if hand.track_id == track.holder:
+                T_hand = invert_transform(np.asarray(hand.T_camera_wrist, np.float64)) @ track.pose
+        return ObjectObservation(
+            "tracking", track.object_id, track.pose.copy(), T_hand, track.holder, mask, hand_mask, is_keyframe, inliers,
+            message="from colour alone: size and distance are the hand's",
+        )  # fmt: skip
+
+    def _lose(self, hand_mask: np.ndarray | None, why: str) -> ObjectObservation:
+        track = self._known()
+        track.lost, track.starved = True, track.starved + 1
+        if track.starved > self._config.give_up_frames:
+            self._object, self._seen_in_grasp, self._expected = None, 0, None
+        return ObjectObservation("lost", track.object_id, hand_mask=hand_mask, message=f"object lost: {why}")
+
+    def _without_hands(self, frame: RgbdFrame, gray: np.ndarray) -> ObjectObservation:
+        self._seen_in_grasp = 0
+        if self._object is None:
+            return self._idle("waiting", "no hand in view that could hold an object")
+        return self._lose(None, "no hand in view, whose size it is measured by")
+
+    def _idle(self, state: str, message: str, hand_mask: np.ndarray | None = None) -> ObjectObservation:
+        return ObjectObservation(state, max(self._object_id, 0), hand_mask=hand_mask, message=message)
+
+    @property
+    def middle_object(self) -> np.ndarray:
+        """(3,) metres, object frame: where the object's middle is believed to be."""
+        return self._object.middle if self._object is not None else np.zeros(3)
+
+    def points_object(self) -> np.ndarray:
+        """(N, 3) followed points that are known to within a few millimetres, object frame."""
+        if self._object is None or not len(self._object.points):
+            return np.zeros((0, 3))
+        weakest = np.linalg.eigvalsh(self._object.information)[:, 0]
+        return self._object.points[weakest > 1 / 0.006**2]
+
+
+def _flowed(source: np.ndarray, target: np.ndarray, places: np.ndarray, start: np.ndarray) -> tuple:
+    """Where patches around places (N, 2) of one grey picture lie in another, and whether they were found (N,)."""
+    stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 20, 0.02)
+    new, found, _ = cv2.calcOpticalFlowPyrLK(
+        source, target, places, start.copy(), winSize=(15, 15), maxLevel=2, criteria=stop,
+        flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
+    )  # fmt: skip
+    return np.asarray(new), np.asarray(found).ravel() > 0
+
+
+def _middle_and_width(mask: np.ndarray) -> tuple[np.ndarray, float]:
+    """Middle (2,) of a mask's pixels, and its width across its longest direction, pixels."""
+    rows, columns = np.nonzero(mask)
+    if len(rows) < 3:
+        return np.array([columns.mean(), rows.mean()]) if len(rows) else np.zeros(2), 1.0
+    spread = np.linalg.eigvalsh(np.cov(np.stack([columns, rows])))
+    return np.array([columns.mean(), rows.mean()]), float(3.5 * np.sqrt(max(spread[0], 0.1)))
+
+
+def _bulge(mask: np.ndarray) -> np.ndarray:
+    """(H, W) pixels that a round body with this outline stands out towards the camera."""
+    rows, columns = np.nonzero(mask)
+    out = np.zeros(mask.shape, np.uint8)
+    cv2.fillConvexPoly(out, cv2.convexHull(np.stack([columns, rows], 1).astype(np.int32)), 1)
+    inward = cv2.distanceTransform(out, cv2.DIST_L2, 3)
+    width = max(float(inward.max()), 1.0)
+    return width * np.sqrt(np.clip(1 - (1 - inward / width) ** 2, 0, 1))
+
+
+def _grasp_depth(camera: CameraIntrinsics, hands: Sequence[HandEstimate], mask: np.ndarray) -> float:
+    """Metres to what is held: the depth of the finger joints nearest to the mask."""
+    rows, columns = np.nonzero(mask)
+    middle = np.array([columns.mean(), rows.mean()]) if len(rows) else np.array([camera.cx, camera.cy])
+    pixels = np.concatenate([hand.joints_px for hand in hands])
+    depths = np.concatenate([hand.joints_camera[:, 2] for hand in hands])
+    nearest = np.argsort(np.linalg.norm(pixels - middle, axis=1))[:8]
+    return float(np.mean(depths[nearest]))
+
+
+def _unprojected(pixels: np.ndarray, depth: np.ndarray | float, camera: CameraIntrinsics) -> np.ndarray:
+    x = (pixels[:, 0] - camera.cx) / camera.fx * depth
+    y = (pixels[:, 1] - camera.cy) / camera.fy * depth
+    return np.stack([x, y, np.broadcast_to(depth, x.shape)], 1)
+
+
+def _at(mask: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """(N,) bool: the mask at pixels (N, 2), false outside."""
+    column, row = np.rint(pixels).astype(int).T
+    inside = (column >= 0) & (row >= 0) & (column < mask.shape[1]) & (row < mask.shape[0])
+    out = np.zeros(len(pixels), bool)
+    out[inside] = mask[row[inside], column[inside]]
+    return out
