@@ -120,6 +120,15 @@ class RoomColors:
         return spread[_bins(picture)] < STRANGE_SHARE
 
 
+def color_shares(color: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Share of each colour bin among the masked pixels of a picture (H, W, 3), softened; sums to 1 at most."""
+    picked = color[mask]
+    if not len(picked):
+        return np.zeros(16 * 16 * 8, np.float32)
+    counts = np.bincount(_bins(picked[None])[0], minlength=16 * 16 * 8).astype(np.float32) / len(picked)
+    return cv2.GaussianBlur(counts.reshape(16, -1), (0, 0), 1.0).reshape(-1)
+
+
 def _bins(picture: np.ndarray) -> np.ndarray:
     """(h, w) bin of each pixel of (h, w, 3) RGB: 16 steps of both chroma channels, 8 of brightness."""
     luma, cr, cb = np.moveaxis(np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2YCrCb), np.int32), -1, 0)

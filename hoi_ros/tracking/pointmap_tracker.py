@@ -25,7 +25,7 @@ from hoi_ros.geometry import (
     so3_log,
     transform_points,
 )
-from hoi_ros.tracking.pointmap_masks import ColorMasks, ColorView, cut_view
+from hoi_ros.tracking.pointmap_masks import ColorMasks, ColorView, color_shares, cut_view
 from hoi_ros.tracking.pointmap_structure import (
     Observations,
     PosePrior,
@@ -36,7 +36,8 @@ from hoi_ros.tracking.pointmap_structure import (
     projected,
 )
 
-GRASP_PULL, MASK_STEP, MASK_PULL, SPIN_KEPT = 0.2, 0.5, 0.1, 0.8
+GRASP_PULL, MASK_STEP, MASK_PULL, SPIN_KEPT = 0.5, 0.3, 0.1, 0.8
+CARRIED = "from colour alone: too plain or too fast to be followed itself, taken to move with the hand"
 _FIRM_LIMIT = 1 / 0.0007**2
 
 
@@ -48,8 +49,13 @@ class ColorTrackerConfig:
     grid_px: float = setting(7.0, "spacing of the pixels that are followed", low=3.0, high=40.0)
     min_object_px: int = setting(250, "fewest pixels of an object", low=50)
     start_frames: int = setting(3, "frames in a row that must show an object in the grasp", low=1, high=60)
-    min_points: int = setting(8, "fewest followed points that must agree, else lost", low=4)
-    lost_frames: int = setting(3, "frames with too few points that are bridged by the hand's motion", low=0)
+    min_points: int = setting(8, "fewest followed points that must agree, else the hand alone carries it", low=4)
+    min_likeness: float = setting(
+        0.45, "share of its colours that a mask must show that nothing else speaks for", low=0.0, high=1.0
+    )
+    lost_frames: int = setting(
+        3, "frames without a mask, or with a mask elsewhere, that are bridged by the hand's motion", low=0
+    )
     inlier_px: float = setting(2.5, "a followed point this near to its projection fits", low=0.3)
     hand_turn_deg: float = setting(4.0, "how far the hand's turn between frames may differ from the object's", low=0.1)
     hand_shift_m: float = setting(0.003, "the same for its shift", low=1e-4)
@@ -88,12 +94,15 @@ class _Object:
         """(4, 4) where the hand alone would have carried it in the last frame."""
         self.spin = np.zeros(3)
         """(3,) radians a frame that it lately turned beyond the hand, camera axes."""
+        self.shares = np.zeros(0)
+        """Its colours, see `color_shares`."""
         self.wrists: dict[int, np.ndarray] = {}
         self.holder: int | None = None
         self.anchor: np.ndarray | None = None
         """(3,) where the middle lies in the holder's wrist frame; a thing turned by the fingers keeps it."""
-        self.starved = 0
-        self.lost = False
+        self.starved, self.missing, self.followed = 0, 0, 0
+        """Frames in a row with too few followed points, and without a mask; all frames with enough points."""
+        self.lost, self.lost_frames = False, 0
         self.middle = np.zeros(3)
         """(3,) the object's middle, half its width behind its first surface; object frame."""
         self.centroid = np.zeros(2)
@@ -195,14 +204,11 @@ class ColorTracker:
         center = _unprojected(np.array([[columns.mean(), rows.mean()]]), depth, frame.intrinsics)[0]
         self._object_id += 1
         self._object = track = _Object(self._object_id, make_transform(np.eye(3), center))
-        track.mask = mask
+        track.mask, track.shares = mask, color_shares(frame.color, mask)
         track.centroid, width_px = _middle_and_width(mask)
         track.middle = center / np.linalg.norm(center) * (0.5 * width_px * depth / frame.intrinsics.fx)
         self._remember_hands(hands, mask)
         self._seed(frame, gray, mask, hand_mask, depth)
-        if track.alive.sum() < self._config.min_points:
-            self._object = None
-            return self._idle("waiting", "what is held is too small or too plain to be followed by colour", hand_mask)
         self._add_keyframe(frame, gray, self._prior(track.pose, 1e-3))
         return self._report(mask, hand_mask, hands, 1.0, True)
 
@@ -270,11 +276,22 @@ class ColorTracker:
             pose, fits = fit.T_camera_object, fit.errors_px < np.maximum(config.inlier_px, 2 * sigma)
         agreeing = int(fits.sum())
         track.starved = 0 if agreeing >= config.min_points else track.starved + 1
-        if track.starved > config.lost_frames or not mask.any():
-            return self._lose(hand_mask, "too few of its pixels can be followed")
+        shares = color_shares(frame.color, mask)
+        alike = float(np.minimum(shares, track.shares).sum() / max(track.shares.sum(), 1e-9))
+        unlike = track.starved > 0 and alike < config.min_likeness
+        track.missing = track.missing + 1 if mask.sum() < config.min_object_px or unlike else 0
+        if track.missing == 0:
+            track.shares += 0.05 * (shares - track.shares)
+        if track.missing > config.lost_frames:
+            return self._lose(hand_mask, "nothing like it is in the hand any more")
+        track.followed += agreeing >= config.min_points
+        if track.starved > 2 * config.lost_frames and track.followed > config.start_frames:
+            return self._lose(hand_mask, "its pixels could be followed and no longer can")
+        if track.starved > config.lost_frames and self._strayed(prior, mask, frame.intrinsics):
+            return self._lose(hand_mask, "its outline is not where the hand should have carried it")
         track.motion = pose @ invert_transform(track.pose)
         track.spin += 0.4 * (so3_log(pose[:3, :3] @ track.carried[:3, :3].T) - track.spin)
-        track.pose, track.lost, track.mask = nearest_rigid(pose), False, mask
+        track.pose, track.lost, track.lost_frames, track.mask = nearest_rigid(pose), False, 0, mask
         track.alive[:] = False
         track.alive[used[fits]] = True
         track.pixels = np.where(track.alive[:, None], pixels, track.pixels)
@@ -288,7 +305,7 @@ class ColorTracker:
             is_keyframe = True
         elif track.alive.sum() < 40:
             self._seed(frame, gray, mask, hand_mask, _grasp_depth(frame.intrinsics, hands, mask))
-        return self._report(mask, hand_mask, hands, agreeing / max(len(used), 1), is_keyframe)
+        return self._report(mask, hand_mask, hands, 0.0 if track.starved else agreeing / len(used), is_keyframe)
 
     def _first_guess(self, hands: Sequence[HandEstimate], mask: np.ndarray, camera: CameraIntrinsics) -> PosePrior:
         """Carried by the hand that holds it, else moving on as before; its middle follows the mask's."""
@@ -319,6 +336,11 @@ class ColorTracker:
         pose = pose.copy()
         pose[:3, 3] += wanted - middle
         return self._prior(pose)
+
+    def _strayed(self, prior: PosePrior, mask: np.ndarray, camera: CameraIntrinsics) -> bool:
+        """True when the mask lies farther from where its middle should show than it is wide."""
+        middle, width_px = _middle_and_width(mask)
+        return bool(np.linalg.norm(_shown(prior.T_camera_object, prior.middle_object, camera) - middle) > width_px)
 
     def _prior(self, pose: np.ndarray, looseness: float = 1.0) -> PosePrior:
         shift = self._config.hand_shift_m * looseness * np.array([1.0, 1.0, 2.0])
@@ -440,13 +462,13 @@ class ColorTracker:
                 T_hand = invert_transform(np.asarray(hand.T_camera_wrist, np.float64)) @ track.pose
         return ObjectObservation(
             "tracking", track.object_id, track.pose.copy(), T_hand, track.holder, mask, hand_mask, is_keyframe, inliers,
-            message="from colour alone: size and distance are the hand's",
+            message=CARRIED if track.starved else "from colour alone: size and distance are the hand's",
         )  # fmt: skip
 
     def _lose(self, hand_mask: np.ndarray | None, why: str) -> ObjectObservation:
         track = self._known()
-        track.lost, track.starved = True, track.starved + 1
-        if track.starved > self._config.give_up_frames:
+        track.lost, track.lost_frames = True, track.lost_frames + 1
+        if track.lost_frames > self._config.give_up_frames:
             self._object, self._seen_in_grasp, self._expected = None, 0, None
         return ObjectObservation("lost", track.object_id, hand_mask=hand_mask, message=f"object lost: {why}")
 
@@ -480,6 +502,11 @@ def _flowed(source: np.ndarray, target: np.ndarray, places: np.ndarray, start: n
         flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
     )  # fmt: skip
     return np.asarray(new), np.asarray(found).ravel() > 0
+
+
+def _shown(pose: np.ndarray, point: np.ndarray, camera: CameraIntrinsics) -> np.ndarray:
+    """(2,) pixel of a point (3,) under a pose."""
+    return projected(point[None], pose, camera)[0][0]
 
 
 def _middle_and_width(mask: np.ndarray) -> tuple[np.ndarray, float]:

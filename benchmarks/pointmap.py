@@ -1,0 +1,217 @@
+"""Tracking and reconstruction from colour alone: depth is withheld from the simulator's `rotate` scenes.
+
+    python benchmarks/pointmap.py [--objects box mug drill bottle] [--frames 120] [--network FILE] [--rgbd DIR]
+
+Hands are the embedded estimator's without depth. The object frame is tied to the true one in the first tracked frame,
+then nothing is fitted. `hand alone`: the object takes part in the wrist's motion, nothing else is looked at. Relative
+rotation as SHOWMe scores it: between frames 1, 10 and 30 apart. With --network, also the pairwise network's motion
+between two views of held-out things; with --rgbd, its pointmaps on real colour against real depth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+
+from hoi_ros.datatypes import LABEL_OBJECT, ObjectObservation, RgbdFrame
+from hoi_ros.evaluation.metrics import area_under_curve
+from hoi_ros.geometry import invert_transform, rotation_angle, transform_points
+from hoi_ros.hand import HandConfig, create_hand_estimator
+from hoi_ros.simulation import Simulator, SimulatorConfig
+from hoi_ros.sources import open_source
+from hoi_ros.tracking.pointmap_crop import look_at_box
+from hoi_ros.tracking.pointmap_motion import MotionConfig, fit_motion
+from hoi_ros.tracking.pointmap_network import PointmapNetwork, load_pointmap_network
+from hoi_ros.tracking.pointmap_tracker import ColorTracker
+from hoi_ros.training.pointmap_pairs import PairConfig, PairStream
+
+GAPS = (1, 10, 30)
+
+
+@dataclass
+class Score:
+    """One method on one sequence."""
+
+    poses: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    """Frame to estimate and truth of T_camera_object."""
+    add_m: list[float] = field(default_factory=list)
+    adds_m: list[float] = field(default_factory=list)
+    overlap: list[float] = field(default_factory=list)
+    ms: list[float] = field(default_factory=list)
+    lost: int = 0
+    restarts: int = 0
+    tie: np.ndarray | None = None
+    object_id: int = 0
+
+    def take(self, index: int, pose: np.ndarray | None, truth: np.ndarray, points: np.ndarray, object_id: int = 0):
+        """One frame's answer."""
+        if pose is None:
+            if self.tie is not None:
+                self.lost += 1
+                self.add_m.append(np.inf)
+                self.adds_m.append(np.inf)
+            return
+        if self.tie is None or object_id != self.object_id:
+            self.restarts += self.tie is not None
+            self.tie, self.object_id = invert_transform(pose) @ truth, object_id
+        found = pose @ self.tie
+        self.poses[index] = (found, truth)
+        a, b = transform_points(found, points), transform_points(truth, points)
+        self.add_m.append(float(np.linalg.norm(a - b, axis=1).mean()))
+        self.adds_m.append(float(cKDTree(a).query(b)[0].mean()))
+
+    def row(self, name: str, method: str, frames: int) -> str:
+        """A Markdown row."""
+        if not self.poses:
+            return f"| {name} | {method} | never started |"
+        turns = [np.degrees(rotation_angle(a[:3, :3] @ b[:3, :3].T)) for a, b in self.poses.values()]
+        shifts = [1e3 * np.linalg.norm(a[:3, 3] - b[:3, 3]) for a, b in self.poses.values()]
+        cells = [
+            f"{len(self.poses)} of {frames}", f"{self.lost} / {self.restarts}",
+            " / ".join(f"{np.median(self.relative(gap)):.1f}" if self.relative(gap) else "-" for gap in GAPS),
+            f"{np.median(turns):.0f} / {turns[-1]:.0f}", f"{np.median(shifts):.0f} / {shifts[-1]:.0f}",
+            f"{area_under_curve(np.array(self.add_m)):.1f}", f"{area_under_curve(np.array(self.adds_m)):.1f}",
+            f"{np.median(self.overlap):.2f}" if self.overlap else "-",
+            f"{np.median(self.ms):.0f} / {np.percentile(self.ms, 95):.0f}" if self.ms else "-",
+        ]  # fmt: skip
+        return f"| {name} | {method} | " + " | ".join(cells) + " |"
+
+    def relative(self, gap: int) -> list[float]:
+        """Degrees that the motion over `gap` frames is off."""
+        out = []
+        for k, (a, b) in self.poses.items():
+            if k + gap in self.poses:
+                later = self.poses[k + gap]
+                found, true = later[0] @ invert_transform(a), later[1] @ invert_transform(b)
+                out.append(float(np.degrees(rotation_angle(found[:3, :3] @ true[:3, :3].T))))
+        return out
+
+
+def run(name: str, frames: int, seed: int) -> dict[str, Score]:
+    """Both methods on one simulated thing."""
+    simulator = Simulator(f"rotate:{name}", SimulatorConfig(seed=seed))
+    estimator = create_hand_estimator(HandConfig(), "cpu")
+    faces = {side: estimator.faces(side) for side in ("left", "right")}
+    mesh = next(iter(simulator.object_meshes().values()))
+    points = np.asarray(mesh.vertices, np.float64)[:: max(1, len(mesh.vertices) // 500)]
+    tracker, scores = ColorTracker(), {"colour": Score(), "hand alone": Score()}
+    for index in range(frames):
+        full = simulator.frame(index)
+        assert full.truth is not None
+        truth = next(iter(full.truth.T_camera_object.values()))
+        frame = replace(full, depth_m=None)
+        hands = estimator.estimate(frame)
+        begin = time.perf_counter()
+        seen = tracker.track(frame, hands, hand_faces=faces)
+        scores["colour"].ms.append(1e3 * (time.perf_counter() - begin))
+        scores["colour"].take(index, seen.T_camera_object, truth, points, seen.object_id)
+        if seen.mask is not None:
+            scores["colour"].overlap.append(_overlap(seen, full))
+        scores["hand alone"].take(index, hands[0].T_camera_wrist if hands else None, truth, points)
+    return scores
+
+
+def _overlap(seen: ObjectObservation, frame: RgbdFrame) -> float:
+    assert frame.truth is not None and seen.mask is not None
+    true = frame.truth.labels == LABEL_OBJECT
+    return float((seen.mask & true).sum() / max((seen.mask | true).sum(), 1))
+
+
+def network_motion(network: PointmapNetwork, count: int, seed: int, built_in: bool) -> str:
+    """The network's motion between two views of things it has not seen, with the true masks."""
+    config = PairConfig(seed=seed, built_in_share=1.0 if built_in else 0.0, max_turn_deg=45.0, roll_deg=5.0,
+                        new_background_share=0.0, masked_share=1.0, harshness=0.2, handover_share=0.0)  # fmt: skip
+    stream, size = PairStream(network.config.image_px, config), network.config.image_px
+    rows = []
+    for number in range(count):
+        pair = stream.pair(number)
+        pictures = torch.from_numpy(pair.pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
+        with torch.no_grad():
+            one = network(pictures[None, 0], pictures[None, 1])
+            other = network(pictures[None, 1], pictures[None, 0])
+        masks = [pair.classes[v] == 1 for v in (0, 1)]
+        there, own = one.points[0, 1].numpy(), other.points[0, 0].numpy()
+        weight = (one.confidence[0, 1] * other.confidence[0, 0]).numpy().astype(float)
+        fit = fit_motion(
+            own[masks[1]], there[masks[1]], weight[masks[1]], with_scale=True, config=MotionConfig(sigma=0.06)
+        )
+        truth = pair.T_first_second[:3, :3]
+        turned = float(np.degrees(rotation_angle(truth)))
+        found = fit.T_target_source[:3, :3]
+        off = float(np.degrees(rotation_angle(found @ truth.T))) if np.isfinite(found).all() else 180.0
+        errors = [
+            np.linalg.norm(one.points[0, v].numpy() - pair.points[v], axis=-1)[pair.valid_mask[v]].mean()
+            for v in (0, 1)
+        ]
+        wrong = (
+            (one.mask_logits[0].argmax(1).numpy() == 1)
+            if one.mask_logits is not None
+            else np.zeros((2, size, size), bool)
+        )
+        true = pair.classes == 1
+        rows.append(
+            [turned, off, *(1e3 * pair.half_m * e for e in errors), (wrong & true).sum() / (wrong | true).sum()]
+        )
+    turned, off, first, second, overlap = np.median(rows, axis=0)
+    kind = "built-in" if built_in else "random, unseen"
+    return f"| {kind} | {count} | {turned:.0f} | {off:.1f} | {first:.1f} | {second:.1f} | {overlap:.2f} |"
+
+
+def network_on_real(network: PointmapNetwork, folder: Path) -> str:
+    """The network's relief of a real picture's middle against the sensor's depth, scale and offset free."""
+    correlations = []
+    with open_source(f"rgbd:{folder}") as source:
+        for frame in source:
+            assert frame.depth_m is not None
+            height, width = frame.color.shape[:2]
+            box = np.array([width * 0.35, height * 0.3, width * 0.65, height * 0.7])
+            crop = look_at_box(box, frame.intrinsics, network.config.image_px)
+            depth = crop.depth_along_crop(crop.cut(frame.depth_m, nearest=True))
+            picture = torch.from_numpy(crop.cut(frame.color)).permute(2, 0, 1).float()[None] / 127.5 - 1
+            with torch.no_grad():
+                relief = network(picture, picture).points[0, 0, ..., 2].numpy()
+            known = depth > 0
+            correlations.append(np.corrcoef(relief[known], depth[known])[0, 1])
+    return (
+        f"relief against real depth: median correlation {np.median(correlations):.2f} over {len(correlations)} frames"
+    )
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description="the held object from colour alone")
+    parser.add_argument("--objects", nargs="*", default=["box", "mug", "drill", "bottle"])
+    parser.add_argument("--frames", type=int, default=120)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--network", type=Path, help="pointmap network to weigh as well")
+    parser.add_argument("--pairs", type=int, default=60, help="pairs that the network is weighed on")
+    parser.add_argument("--rgbd", type=Path, help="folder of real frames with depth, for the network")
+    options = parser.parse_args()
+    if options.objects:
+        columns = ("object", "method", "tracked", "lost / new ids", "relative rotation deg, 1 / 10 / 30 frames",
+                   "rotation deg median / end", "translation mm median / end", "ADD AUC", "ADD-S AUC", "mask IoU",
+                   "ms p50 / p95")  # fmt: skip
+        print(f"| {' | '.join(columns)} |\n|" + "---|" * len(columns))
+    for name in options.objects:
+        for method, score in run(name, options.frames, options.seed).items():
+            print(score.row(name, method, options.frames), flush=True)
+    if options.network:
+        network = load_pointmap_network(options.network)
+        print(
+            "\n| things | pairs | turned deg | rotation off deg | first view mm | second view mm | object IoU |\n|"
+            + "---|" * 7
+        )
+        for built_in in (False, True):
+            print(network_motion(network, options.pairs, 9000, built_in), flush=True)
+        if options.rgbd:
+            print(network_on_real(network, options.rgbd))
+
+
+if __name__ == "__main__":
+    main()
