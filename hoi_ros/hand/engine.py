@@ -6,7 +6,8 @@ import hashlib
 import io
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,20 @@ def largest_difference(engine: DecoderEngine, eager: DecoderEngine, network: Han
     return worst
 
 
+@contextmanager
+def one_thread(device: torch.device) -> Iterator[None]:
+    """Torch on one CPU thread: on a busy machine waiting for the others costs more than they bring (p95 of seconds)."""
+    threads = torch.get_num_threads()
+    if device.type != "cpu" or threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 class EagerEngine:
     """Plain torch; half precision on a GPU."""
 
@@ -176,7 +191,7 @@ class TracedEngine:
     def __call__(self, detection: Detection, camera: Tensor) -> DecodedBatch:
         tensors = tuple(t.to(self._device) for t in flatten(detection, camera))
         key = tuple(detection.boxes.shape[:2])
-        with torch.inference_mode():
+        with torch.inference_mode(), one_thread(self._device):
             if key not in self._graphs:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # the tracer's, of sizes that are fixed by the key
