@@ -7,8 +7,10 @@ import pytest
 from scenes import CAMERA, box_layer, pose
 
 from hoi_ros.geometry import invert_transform, rotation_angle, transform_points
+from hoi_ros.tracking.pointmap_asking import NetworkPairs
 from hoi_ros.tracking.pointmap_crop import look_at_box
 from hoi_ros.tracking.pointmap_motion import MotionConfig
+from hoi_ros.tracking.pointmap_network import PointmapNetwork, PointmapNetworkConfig
 from hoi_ros.tracking.pointmap_stream import (
     PairPointmaps,
     StreamConfig,
@@ -54,7 +56,8 @@ def view(k: int, known: bool = True) -> StreamView:
     crop = look_at_box(np.array([columns.min(), rows.min(), columns.max(), rows.max()], float), CAMERA, 48)
     inner = crop.cut(mask.astype(np.uint8), nearest=True) > 0
     inner[1:-1, 1:-1] &= inner[:-2, 1:-1] & inner[2:, 1:-1] & inner[1:-1, :-2] & inner[1:-1, 2:]
-    return StreamView(k, crop, np.zeros((48, 48, 3), np.uint8), inner, 0.5, POSES[k] if known else None)
+    picture = np.random.default_rng(k).integers(0, 256, (48, 48, 3), np.uint8)
+    return StreamView(k, crop, picture, inner, 0.5, POSES[k] if known else None)
 
 
 def off_deg(a: np.ndarray, b: np.ndarray) -> float:
@@ -108,3 +111,22 @@ def test_views_are_kept_where_none_is_near():
     assert not wants_view(kept, POSES[1], StreamConfig())
     assert wants_view(kept, POSES[3], StreamConfig())
     assert not wants_view(kept, POSES[3], StreamConfig(most_keyframes=2))
+
+
+@pytest.mark.parametrize("output", ["centred", "camera"])
+def test_a_network_answers_and_encodes_each_view_once(output):
+    network = PointmapNetwork(PointmapNetworkConfig(8, 48, 32, 1, 2, 32, 1, 2, output=output))
+    calls = []
+    encode = network.encode
+    network.encode = lambda images: calls.append(1) or encode(images)
+    ask = NetworkPairs(network)
+    a, b = view(0), view(1)
+    there, back = ask(a, b), ask(b, a)
+    assert len(calls) == 2
+    assert there.first.shape == (48, 48, 3) and (there.second_confidence > 1).all()
+    assert not np.allclose(there.first, back.first)
+    if output == "camera":
+        assert np.median(there.first[a.object_mask][:, 2]) == pytest.approx(0, abs=1e-6)
+    ask.forget(0)
+    ask(a, b)
+    assert len(calls) == 3
