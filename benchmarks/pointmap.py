@@ -19,13 +19,15 @@ import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
-from hoi_ros.datatypes import LABEL_OBJECT, ObjectObservation, RgbdFrame
-from hoi_ros.evaluation.metrics import area_under_curve
+from hoi_ros.datatypes import LABEL_OBJECT, ObjectObservation, RgbdFrame, TriangleMesh
+from hoi_ros.evaluation.metrics import area_under_curve, compare_surfaces, sample_surface
 from hoi_ros.geometry import invert_transform, rotation_angle, transform_points
 from hoi_ros.hand import HandConfig, create_hand_estimator
+from hoi_ros.reconstruction.reconstructor import ObjectReconstructor
 from hoi_ros.simulation import Simulator, SimulatorConfig
 from hoi_ros.sources import open_source
 from hoi_ros.tracking.pointmap_crop import look_at_box
+from hoi_ros.tracking.pointmap_hull import ColorDepth
 from hoi_ros.tracking.pointmap_motion import MotionConfig, fit_motion
 from hoi_ros.tracking.pointmap_network import PointmapNetwork, load_pointmap_network
 from hoi_ros.tracking.pointmap_tracker import ColorTracker
@@ -48,6 +50,7 @@ class Score:
     restarts: int = 0
     tie: np.ndarray | None = None
     object_id: int = 0
+    surface: str = ""
 
     def take(self, index: int, pose: np.ndarray | None, truth: np.ndarray, points: np.ndarray, object_id: int = 0):
         """One frame's answer."""
@@ -101,6 +104,7 @@ def run(name: str, frames: int, seed: int) -> dict[str, Score]:
     mesh = next(iter(simulator.object_meshes().values()))
     points = np.asarray(mesh.vertices, np.float64)[:: max(1, len(mesh.vertices) // 500)]
     tracker, scores = ColorTracker(), {"colour": Score(), "hand alone": Score()}
+    shape, volume = ColorDepth(), ObjectReconstructor(device="cpu")
     for index in range(frames):
         full = simulator.frame(index)
         assert full.truth is not None
@@ -110,11 +114,26 @@ def run(name: str, frames: int, seed: int) -> dict[str, Score]:
         begin = time.perf_counter()
         seen = tracker.track(frame, hands, hand_faces=faces)
         scores["colour"].ms.append(1e3 * (time.perf_counter() - begin))
+        depth = shape.depth(frame, seen, tracker.middle_object, tracker.points_object())
+        if depth is not None:
+            volume.integrate(replace(frame, depth_m=depth), seen)
         scores["colour"].take(index, seen.T_camera_object, truth, points, seen.object_id)
         if seen.mask is not None:
             scores["colour"].overlap.append(_overlap(seen, full))
         scores["hand alone"].take(index, hands[0].T_camera_wrist if hands else None, truth, points)
+    scores["colour"].surface = _surface_row(volume.extract_mesh(), mesh, scores["colour"].tie)
     return scores
+
+
+def _surface_row(found: TriangleMesh | None, true: TriangleMesh, tie: np.ndarray | None) -> str:
+    """The fused mesh against the whole true one, as it lies after the tie of the first tracked frame."""
+    if found is None or tie is None or not len(found.faces):
+        return "no mesh"
+    placed = transform_points(invert_transform(tie), found.vertices.astype(np.float64))
+    clouds = (sample_surface(placed, found.faces, 20000), sample_surface(true.vertices, true.faces, 20000))
+    errors = compare_surfaces(*clouds)
+    distances = f"accuracy {errors.accuracy_mm:.1f} mm, completeness {errors.completeness_mm:.1f} mm"
+    return f"mesh: {distances}, F10 {errors.f10_percent:.0f} %"
 
 
 def _overlap(seen: ObjectObservation, frame: RgbdFrame) -> float:
@@ -198,9 +217,12 @@ def main() -> None:
                    "rotation deg median / end", "translation mm median / end", "ADD AUC", "ADD-S AUC", "mask IoU",
                    "ms p50 / p95")  # fmt: skip
         print(f"| {' | '.join(columns)} |\n|" + "---|" * len(columns))
+    surfaces = []
     for name in options.objects:
         for method, score in run(name, options.frames, options.seed).items():
             print(score.row(name, method, options.frames), flush=True)
+            surfaces += [f"{name}: {score.surface}"] if score.surface else []
+    print("\n".join(["", *surfaces]))
     if options.network:
         network = load_pointmap_network(options.network)
         print(
