@@ -33,7 +33,7 @@ class ReconstructionConfig:
     min_change: float = setting(0.02, "share of the surface that must change before a new mesh", low=0.0, high=1.0)
     keyframes_between_meshes: int = setting(5, "fused frames between two meshes, at least", low=1)
     min_component_fraction: float = setting(
-        0.1, "parts smaller than this share of the largest are floaters; 1 keeps one part", low=0.0, high=1.0
+        0.03, "parts smaller than this share of the largest are floaters; 1 keeps one part", low=0.0, high=1.0
     )
     watertight: bool = setting(False, "close the mesh where nothing was seen, by a smooth guess")
     mesh_format: str = setting(
