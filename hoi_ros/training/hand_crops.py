@@ -68,14 +68,19 @@ class HandCropSource:
     """Endless labelled crops; the same seed gives the same crops."""
 
     def __init__(
-        self, seed: int, model: HandModel | None = None, backgrounds: Path | None = None, held_share: float = HELD_SHARE
+        self,
+        seed: int,
+        model: HandModel | None = None,
+        backgrounds: Path | None = None,
+        held_share: float = HELD_SHARE,
+        skins: int = SKINS,
     ):
         self.model = model or HandModel.load()
         self._seed, self._held_share = seed, held_share
         self._rng = np.random.default_rng([seed, 21])
         self._skins = [
             HandSkin(self.model, np.zeros(10), float(self._rng.beta(1.2, 1.6)), int(self._rng.integers(1 << 30)))
-            for _ in range(SKINS)
+            for _ in range(skins)
         ]
         rest = self.model.pose(np.zeros((1, len(self.model.joint_angle_names))), np.zeros((1, 10)), "right")
         self._rest = rest.vertices[0].astype(np.float64)

@@ -16,7 +16,7 @@ from hoi_ros.training.hand_poses import sample_hands
 
 @pytest.fixture(scope="module")
 def source():
-    return HandCropSource(5)
+    return HandCropSource(5, skins=3)
 
 
 @pytest.fixture(scope="module")

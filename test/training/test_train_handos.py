@@ -64,7 +64,7 @@ def test_a_killed_run_ends_where_an_unbroken_one_does(shards, tmp_path):
 
 def test_four_hands_are_learned_by_heart(shards, tmp_path):
     """Overfitting four hands drives every term down."""
-    plan = TrainingPlan(replace(SHORT, steps=160, batch_size=4, learning_rate=3e-3, bfloat16=False), TINY)
+    plan = TrainingPlan(replace(SHORT, steps=90, batch_size=4, learning_rate=4e-3, bfloat16=False), TINY)
     trainer = HandOsTrainer(plan, shards, tmp_path / "run")
     four = trainer.batches.batch(0)
     trainer.batches.batch = lambda step: four
@@ -73,7 +73,7 @@ def test_four_hands_are_learned_by_heart(shards, tmp_path):
     head, first, last = rows[0], rows[1], rows[-1]
     for name, before, after in zip(head, first, last):
         if name not in ("step", "seconds", "smoothness"):
-            assert float(after) < 0.6 * float(before), (name, before, after)
+            assert float(after) < 0.7 * float(before), (name, before, after)
 
 
 def test_frozen_features_get_no_gradient_and_do_not_change():
