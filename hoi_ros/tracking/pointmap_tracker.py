@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from hoi_ros.config import setting
 from hoi_ros.datatypes import CameraIntrinsics, HandEstimate, ObjectObservation, RgbdFrame
 from hoi_ros.errors import InputError
 from hoi_ros.geometry import (
@@ -25,7 +24,17 @@ from hoi_ros.geometry import (
     so3_log,
     transform_points,
 )
+from hoi_ros.tracking.pointmap_config import ColorTrackerConfig
 from hoi_ros.tracking.pointmap_masks import ColorMasks, ColorView, color_shares, cut_view
+from hoi_ros.tracking.pointmap_places import (
+    bulge,
+    followed_patches,
+    grasp_depth,
+    mask_at,
+    middle_and_width,
+    shown_at,
+    unprojected,
+)
 from hoi_ros.tracking.pointmap_structure import (
     Observations,
     PosePrior,
@@ -39,30 +48,6 @@ from hoi_ros.tracking.pointmap_structure import (
 GRASP_PULL, MASK_STEP, MASK_PULL, SPIN_KEPT = 0.5, 0.3, 0.1, 0.8
 CARRIED = "from colour alone: too plain or too fast to be followed itself, taken to move with the hand"
 _FIRM_LIMIT = 1 / 0.0007**2
-
-
-@dataclass(frozen=True)
-class ColorTrackerConfig:
-    """Tracking of whatever is held without depth."""
-
-    work_px: int = setting(160, "side of the crop in which the object is parted from the rest", low=48, high=640)
-    grid_px: float = setting(7.0, "spacing of the pixels that are followed", low=3.0, high=40.0)
-    min_object_px: int = setting(250, "fewest pixels of an object", low=50)
-    start_frames: int = setting(3, "frames in a row that must show an object in the grasp", low=1, high=60)
-    min_points: int = setting(8, "fewest followed points that must agree, else the hand alone carries it", low=4)
-    min_likeness: float = setting(
-        0.45, "share of its colours that a mask must show that nothing else speaks for", low=0.0, high=1.0
-    )
-    lost_frames: int = setting(
-        3, "frames without a mask, or with a mask elsewhere, that are bridged by the hand's motion", low=0
-    )
-    inlier_px: float = setting(2.5, "a followed point this near to its projection fits", low=0.3)
-    hand_turn_deg: float = setting(4.0, "how far the hand's turn between frames may differ from the object's", low=0.1)
-    hand_shift_m: float = setting(0.003, "the same for its shift", low=1e-4)
-    depth_sigma_m: float = setting(0.015, "how far the object's surface may lie from the depth of the grasp", low=1e-3)
-    keyframe_angle_deg: float = setting(8.0, "a view this far from the last key view becomes one", low=1.0, high=90.0)
-    window: int = setting(8, "key views adjusted together", low=2, high=40)
-    give_up_frames: int = setting(45, "frames lost after which whatever is held counts as a new object", low=1)
 
 
 @dataclass
@@ -199,13 +184,13 @@ class ColorTracker:
         self._seen_in_grasp = self._seen_in_grasp + 1 if enough else 0
         if self._seen_in_grasp < self._config.start_frames:
             return self._idle("waiting", "something may be held" if enough else "nothing held", hand_mask)
-        depth = _grasp_depth(frame.intrinsics, hands, mask)
+        depth = grasp_depth(frame.intrinsics, hands, mask)
         rows, columns = np.nonzero(mask)
-        center = _unprojected(np.array([[columns.mean(), rows.mean()]]), depth, frame.intrinsics)[0]
+        center = unprojected(np.array([[columns.mean(), rows.mean()]]), depth, frame.intrinsics)[0]
         self._object_id += 1
         self._object = track = _Object(self._object_id, make_transform(np.eye(3), center))
         track.mask, track.shares = mask, color_shares(frame.color, mask)
-        track.centroid, width_px = _middle_and_width(mask)
+        track.centroid, width_px = middle_and_width(mask)
         track.middle = center / np.linalg.norm(center) * (0.5 * width_px * depth / frame.intrinsics.fx)
         self._remember_hands(hands, mask)
         self._seed(frame, gray, mask, hand_mask, depth)
@@ -231,8 +216,8 @@ class ColorTracker:
         places = places[strength > 2e-4]
         if not len(places):
             return
-        depths = self._neighbour_depth(places, depth_m, _bulge(mask) * depth_m / frame.intrinsics.fx)
-        local = _unprojected(places, depths, frame.intrinsics)
+        depths = self._neighbour_depth(places, depth_m, bulge(mask) * depth_m / frame.intrinsics.fx)
+        local = unprojected(places, depths, frame.intrinsics)
         points = transform_points(invert_transform(track.pose), local)
         firm = depth_prior_information(track.pose, points, frame.intrinsics, self._config.depth_sigma_m)
         track.points = np.concatenate([track.points, points])
@@ -267,8 +252,8 @@ class ColorTracker:
         prior = self._first_guess(hands, mask, frame.intrinsics)
         pixels, fine = self._flow(gray, prior.T_camera_object, frame.intrinsics)
         used = np.flatnonzero(track.alive & fine)
-        inside = _at(cv2.dilate(mask.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0, pixels[used])
-        used = used[inside & ~_at(hand_mask, pixels[used])]
+        inside = mask_at(cv2.dilate(mask.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0, pixels[used])
+        used = used[inside & ~mask_at(hand_mask, pixels[used])]
         pose, fits = prior.T_camera_object, np.zeros(0, bool)
         if len(used) >= config.min_points:
             sigma = self._point_sigma(used, prior.T_camera_object, frame.intrinsics)
@@ -299,12 +284,12 @@ class ColorTracker:
         self._remember_hands(hands, mask)
         is_keyframe = False
         if agreeing >= config.min_points and self._turned() > np.radians(config.keyframe_angle_deg):
-            self._seed(frame, gray, mask, hand_mask, _grasp_depth(frame.intrinsics, hands, mask))
+            self._seed(frame, gray, mask, hand_mask, grasp_depth(frame.intrinsics, hands, mask))
             self._add_keyframe(frame, gray, self._prior(prior.T_camera_object, 0.5))
             self._adjust(frame.intrinsics)
             is_keyframe = True
         elif track.alive.sum() < 40:
-            self._seed(frame, gray, mask, hand_mask, _grasp_depth(frame.intrinsics, hands, mask))
+            self._seed(frame, gray, mask, hand_mask, grasp_depth(frame.intrinsics, hands, mask))
         return self._report(mask, hand_mask, hands, 0.0 if track.starved else agreeing / len(used), is_keyframe)
 
     def _first_guess(self, hands: Sequence[HandEstimate], mask: np.ndarray, camera: CameraIntrinsics) -> PosePrior:
@@ -323,7 +308,7 @@ class ColorTracker:
             wanted += GRASP_PULL * (transform_points(holder.T_camera_wrist, track.anchor[None])[0] - middle)
         if mask.sum() >= self._config.min_object_px:
             # A thing that turns on the spot keeps its outline: this tells a turn from a shift.
-            centroid, _ = _middle_and_width(mask)
+            centroid, _ = middle_and_width(mask)
             old = transform_points(track.pose, track.middle[None])
             moved = (
                 projected(np.zeros((1, 3)), make_transform(np.eye(3), old[0]), camera)[0][0] + centroid - track.centroid
@@ -331,7 +316,7 @@ class ColorTracker:
             carried = projected(np.zeros((1, 3)), make_transform(np.eye(3), wanted), camera)[0][0]
             aim = carried + MASK_STEP * (moved - carried)
             aim = aim + MASK_PULL * (centroid - aim)
-            wanted = _unprojected(aim[None], wanted[2], camera)[0]
+            wanted = unprojected(aim[None], wanted[2], camera)[0]
             track.centroid = centroid
         pose = pose.copy()
         pose[:3, 3] += wanted - middle
@@ -339,8 +324,8 @@ class ColorTracker:
 
     def _strayed(self, prior: PosePrior, mask: np.ndarray, camera: CameraIntrinsics) -> bool:
         """True when the mask lies farther from where its middle should show than it is wide."""
-        middle, width_px = _middle_and_width(mask)
-        return bool(np.linalg.norm(_shown(prior.T_camera_object, prior.middle_object, camera) - middle) > width_px)
+        middle, width_px = middle_and_width(mask)
+        return bool(np.linalg.norm(shown_at(prior.T_camera_object, prior.middle_object, camera) - middle) > width_px)
 
     def _prior(self, pose: np.ndarray, looseness: float = 1.0) -> PosePrior:
         shift = self._config.hand_shift_m * looseness * np.array([1.0, 1.0, 2.0])
@@ -360,8 +345,8 @@ class ColorTracker:
         )
         old = track.pixels[index].astype(np.float32)
         start = (old + now - before).astype(np.float32)
-        new, found = _flowed(self._gray, gray, old, start)
-        back, returned = _flowed(gray, self._gray, new, old)
+        new, found = followed_patches(self._gray, gray, old, start)
+        back, returned = followed_patches(gray, self._gray, new, old)
         good = found & returned & (np.linalg.norm(back - old, axis=1) < 0.7)
         good &= ((new > 8) & (new < (gray.shape[1] - 9, gray.shape[0] - 9))).all(1)
         pixels[index], fine[index] = new, good
@@ -492,62 +477,3 @@ class ColorTracker:
             return np.zeros((0, 3))
         weakest = np.linalg.eigvalsh(self._object.information)[:, 0]
         return self._object.points[weakest > 1 / 0.006**2]
-
-
-def _flowed(source: np.ndarray, target: np.ndarray, places: np.ndarray, start: np.ndarray) -> tuple:
-    """Where patches around places (N, 2) of one grey picture lie in another, and whether they were found (N,)."""
-    stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 20, 0.02)
-    new, found, _ = cv2.calcOpticalFlowPyrLK(
-        source, target, places, start.copy(), winSize=(15, 15), maxLevel=2, criteria=stop,
-        flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
-    )  # fmt: skip
-    return np.asarray(new), np.asarray(found).ravel() > 0
-
-
-def _shown(pose: np.ndarray, point: np.ndarray, camera: CameraIntrinsics) -> np.ndarray:
-    """(2,) pixel of a point (3,) under a pose."""
-    return projected(point[None], pose, camera)[0][0]
-
-
-def _middle_and_width(mask: np.ndarray) -> tuple[np.ndarray, float]:
-    """Middle (2,) of a mask's pixels, and its width across its longest direction, pixels."""
-    rows, columns = np.nonzero(mask)
-    if len(rows) < 3:
-        return np.array([columns.mean(), rows.mean()]) if len(rows) else np.zeros(2), 1.0
-    spread = np.linalg.eigvalsh(np.cov(np.stack([columns, rows])))
-    return np.array([columns.mean(), rows.mean()]), float(3.5 * np.sqrt(max(spread[0], 0.1)))
-
-
-def _bulge(mask: np.ndarray) -> np.ndarray:
-    """(H, W) pixels that a round body with this outline stands out towards the camera."""
-    rows, columns = np.nonzero(mask)
-    out = np.zeros(mask.shape, np.uint8)
-    cv2.fillConvexPoly(out, cv2.convexHull(np.stack([columns, rows], 1).astype(np.int32)), 1)
-    inward = cv2.distanceTransform(out, cv2.DIST_L2, 3)
-    width = max(float(inward.max()), 1.0)
-    return width * np.sqrt(np.clip(1 - (1 - inward / width) ** 2, 0, 1))
-
-
-def _grasp_depth(camera: CameraIntrinsics, hands: Sequence[HandEstimate], mask: np.ndarray) -> float:
-    """Metres to what is held: the depth of the finger joints nearest to the mask."""
-    rows, columns = np.nonzero(mask)
-    middle = np.array([columns.mean(), rows.mean()]) if len(rows) else np.array([camera.cx, camera.cy])
-    pixels = np.concatenate([hand.joints_px for hand in hands])
-    depths = np.concatenate([hand.joints_camera[:, 2] for hand in hands])
-    nearest = np.argsort(np.linalg.norm(pixels - middle, axis=1))[:8]
-    return float(np.mean(depths[nearest]))
-
-
-def _unprojected(pixels: np.ndarray, depth: np.ndarray | float, camera: CameraIntrinsics) -> np.ndarray:
-    x = (pixels[:, 0] - camera.cx) / camera.fx * depth
-    y = (pixels[:, 1] - camera.cy) / camera.fy * depth
-    return np.stack([x, y, np.broadcast_to(depth, x.shape)], 1)
-
-
-def _at(mask: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    """(N,) bool: the mask at pixels (N, 2), false outside."""
-    column, row = np.rint(pixels).astype(int).T
-    inside = (column >= 0) & (row >= 0) & (column < mask.shape[1]) & (row < mask.shape[0])
-    out = np.zeros(len(pixels), bool)
-    out[inside] = mask[row[inside], column[inside]]
-    return out
