@@ -9,7 +9,13 @@ import pytest
 from hoi_ros.datatypes import CameraIntrinsics, ObjectObservation, RgbdFrame, TriangleMesh
 from hoi_ros.pipeline import HoiPipeline, PipelineConfig
 
-FRAME = RgbdFrame(np.zeros((24, 32, 3), np.uint8), CameraIntrinsics(32, 24, 30.0, 30.0, 15.5, 11.5), 0, 0)
+FRAME = RgbdFrame(
+    np.zeros((24, 32, 3), np.uint8),
+    CameraIntrinsics(32, 24, 30.0, 30.0, 15.5, 11.5),
+    0,
+    0,
+    np.ones((24, 32), np.float32),
+)
 
 
 class Tracker:
