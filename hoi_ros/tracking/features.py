@@ -37,26 +37,43 @@ def feature_images(patch: Patch, mask: np.ndarray, depth_m: float) -> tuple[tupl
         For each of FEATURE_SCALES_M, for each of CHANNELS (h, w, 4) float32: value, d/dx, d/dy, trust (0 or 1).
     """
     # At the rim the neighbour's colour shines in, and masks err: it would hold the object to hand and picture.
-    inner = cv2.erode((mask & ~patch.edge_mask).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    inner = cv2.erode((mask & ~patch.edge_mask).astype(np.uint8), np.ones((5, 5), np.uint8))
+    x, y, width, height = cv2.boundingRect(inner)
+    cut = np.s_[y : y + height, x : x + width]
+    whole: list[list[np.ndarray]] = [
+        [np.zeros((*mask.shape, 4), np.float32) for _ in range(CHANNELS)] for _ in FEATURE_SCALES_M
+    ]
+    if width and height:  # nothing beyond the mask's box is blurred: all of it counts for nothing
+        parts = _features(patch.color[cut], inner[cut] > 0, patch.pixel_size_m(depth_m))
+        for level, channels in zip(whole, parts):
+            for image, part in zip(level, channels):
+                image[cut] = part
+    return tuple(map(tuple, whole))
+
+
+def _features(color: np.ndarray, inner: np.ndarray, pixel_m: float) -> list[list[np.ndarray]]:
+    """The features of a box (h, w, 3) uint8 RGB around a mask (h, w) bool."""
     weight = inner.astype(np.float32)
-    pixel_m = patch.pixel_size_m(depth_m)
     sigmas = [max(0.7, scale / pixel_m) for scale in FEATURE_SCALES_M]
-    image = patch.color.astype(np.float32) * weight[..., None]
+    image = color.astype(np.float32) * weight[..., None]
     stack = cv2.merge([image, weight])
     blurs = [_blur(stack, sigma) for sigma in (SURROUND * sigmas[0], *sigmas)]
     out = []
     for level, (wide, fine) in enumerate(pairwise(blurs)):
-        surround = wide[..., :3].sum(2) / 3 / np.maximum(wide[..., 3], 1e-3)
-        red, green, blue = cv2.split(fine[..., :3] / np.maximum(fine[..., 3:], 1e-3))
+        *wide_colors, wide_share = cv2.split(wide)
+        surround = sum(wide_colors) / (3 * np.maximum(wide_share, 1e-3))
+        *fine_colors, fine_share = cv2.split(fine)
+        fine_share = np.maximum(fine_share, 1e-3)
+        red, green, blue = (channel / fine_share for channel in fine_colors)
         total = red + green + blue
         values = (
             CONTRAST * (total / 3 - surround) / (surround + DARK),
             HUE_GAIN * (red - green) / (total + DARK),
             HUE_GAIN * (blue - 0.5 * (red + green)) / (total + DARK),
         )
-        trusts = ((wide[..., 3] > SUPPORT[level]) & inner, inner, inner)
-        out.append(tuple(_with_slopes(value, trust) for value, trust in zip(values, trusts)))
-    return tuple(out)
+        trusts = ((wide_share > SUPPORT[level]) & inner, inner, inner)
+        out.append([_with_slopes(value, trust) for value, trust in zip(values, trusts)])
+    return out
 
 
 def _with_slopes(value: np.ndarray, trust: np.ndarray) -> np.ndarray:

@@ -81,9 +81,10 @@ def view_cloud(
 
 def _printed_pixels(features: tuple[tuple[np.ndarray, ...], ...], usable: np.ndarray, count: int) -> np.ndarray:
     """Flat pixels (K,), K <= count, where the finer features are steepest, at most one in a cell of PRINT_CELL_PX."""
-    images = [image for level in features[1:] for image in level]
-    steep = np.sum([np.hypot(image[..., 1], image[..., 2]) * image[..., 3] for image in images], 0)
-    steep = np.where(usable, steep, np.float32(0))
+    steep = np.zeros(usable.shape, np.float32)
+    for image in (image for level in features[1:] for image in level):
+        slopes = image[usable]
+        steep[usable] += np.hypot(slopes[:, 1], slopes[:, 2]) * slopes[:, 3]
     n = PRINT_CELL_PX
     height, width = (size // n * n for size in steep.shape)
     cells = steep[:height, :width].reshape(height // n, n, width // n, n).transpose(0, 2, 1, 3).reshape(-1, n * n)
