@@ -81,7 +81,7 @@ def view_cloud(
 
 def _printed_pixels(features: tuple[tuple[np.ndarray, ...], ...], usable: np.ndarray, count: int) -> np.ndarray:
     """Flat pixels (K,), K <= count, where the finer features are steepest, at most one in a cell of PRINT_CELL_PX."""
-    steep = np.zeros(usable.shape, np.float32)
+    steep: np.ndarray = np.zeros(usable.shape, np.float32)
     for image in (image for level in features[1:] for image in level):
         slopes = image[usable]
         steep[usable] += np.hypot(slopes[:, 1], slopes[:, 2]) * slopes[:, 3]
