@@ -26,10 +26,11 @@ from hoi_ros.hand import HandConfig, create_hand_estimator
 from hoi_ros.reconstruction.reconstructor import ObjectReconstructor
 from hoi_ros.simulation import Simulator, SimulatorConfig
 from hoi_ros.sources import open_source
+from hoi_ros.tracking.pointmap_checkpoint import load_pointmap_network
 from hoi_ros.tracking.pointmap_crop import look_at_box
 from hoi_ros.tracking.pointmap_hull import ColorDepth
 from hoi_ros.tracking.pointmap_motion import MotionConfig, fit_motion
-from hoi_ros.tracking.pointmap_network import PointmapNetwork, load_pointmap_network
+from hoi_ros.tracking.pointmap_network import PointmapNetwork
 from hoi_ros.tracking.pointmap_tracker import ColorTracker
 from hoi_ros.training.pointmap_pairs import PairConfig, PairStream
 

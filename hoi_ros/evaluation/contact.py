@@ -8,6 +8,7 @@ import numpy as np
 
 from hoi_ros.datatypes import TriangleMesh
 from hoi_ros.evaluation.checks import require_watertight
+from hoi_ros.evaluation.ray_scene import ray_scene
 from hoi_ros.evaluation.surfaces import CM
 
 
@@ -22,17 +23,7 @@ class Solid:
             ImportError: Open3D is not installed.
         """
         require_watertight(mesh, file=name)
-        try:
-            import open3d
-        except ImportError as error:
-            raise ImportError(f"contact metrics need Open3D ({error}): pip install open3d") from error
-        library: Any = open3d
-        self._tensor = library.core.Tensor
-        self._scene = library.t.geometry.RaycastingScene(nthreads=2)
-        self._scene.add_triangles(
-            self._tensor(np.ascontiguousarray(mesh.vertices, np.float32)),
-            self._tensor(np.ascontiguousarray(mesh.faces, np.uint32)),
-        )
+        self._scene, self._tensor = ray_scene(mesh, "measuring contact")
         self.bounds = np.stack([mesh.vertices.min(0), mesh.vertices.max(0)]).astype(np.float64)
 
     def contains(self, points: np.ndarray) -> np.ndarray:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from hoi_ros.datatypes import CameraIntrinsics, TriangleMesh
+from hoi_ros.evaluation.ray_scene import ray_scene
 from hoi_ros.geometry import invert_transform
 
 
@@ -32,17 +32,7 @@ class MeshRenderer:
         Raises:
             ImportError: Open3D is not installed.
         """
-        try:
-            import open3d
-        except ImportError as error:
-            raise ImportError(f"rendering meshes needs Open3D ({error}): pip install open3d") from error
-        library: Any = open3d
-        self._tensor = library.core.Tensor
-        self._scene = library.t.geometry.RaycastingScene(nthreads=2)
-        self._scene.add_triangles(
-            self._tensor(np.ascontiguousarray(mesh.vertices, np.float32)),
-            self._tensor(np.ascontiguousarray(mesh.faces, np.uint32)),
-        )
+        self._scene, self._tensor = ray_scene(mesh, "rendering meshes")
         self._mesh = mesh
 
     def render(self, intrinsics: CameraIntrinsics, T_camera_mesh: np.ndarray) -> Rendering:

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hoi_ros.hand.handos import Detection, HandOsConfig
+from hoi_ros.hand.handos import Detection
+from hoi_ros.hand.handos_config import HandOsConfig
 from hoi_ros.hand.landmarks import IMAGE_Z_SHARE
 from hoi_ros.hand.network import LiteRtNetwork, Network, TorchRunner
 from hoi_ros.hand.program import WEIGHTS_FOLDER, read_program

@@ -20,42 +20,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hoi_ros.config import setting
-from hoi_ros.errors import InputError
+from hoi_ros.hand.handos_config import HandOsConfig, check_config
 from hoi_ros.hand.handos_topology import JOINTS, HandTopology
 from hoi_ros.hand.mesh_from_joints import MeshFromJoints
 
-MASKS = ("a", "b", "c", "d")
 HAND_SPAN_M = 0.18
 """Length that a box of a hand is taken to show when its distance is first guessed."""
 STEP_2D, STEP_3D_M = 0.25, 0.05
 """What a head's answer of 1 means: of the instance's box, and metres."""
-
-
-@dataclass(frozen=True)
-class HandOsConfig:
-    """Size of the network; the defaults are the paper's."""
-
-    width: int = setting(256, "channels of a query", low=16)
-    heads: int = setting(8, "attention heads", low=1)
-    points: int = setting(4, "sampling points a head and level", low=1)
-    hidden: int = setting(1024, "channels inside the feed-forward parts", low=16)
-    layers_2d: int = setting(2, "decoding layers of joints alone", low=0)
-    layers_interactive: int = setting(4, "decoding layers of joints, vertices and camera; 0 is the 2D model", low=0)
-    coarse_vertices: int = setting(0, "vertices with a query of their own, the rest is upsampled; 0 is all", low=0)
-    mask: str = setting("c", "who sees whom in the interactive layers, the paper's Fig. 8", choices=MASKS)
-    feature_channels: tuple = setting((256, 256, 256, 256), "channels of the detector's feature maps")
-    shallow_channels: tuple = setting((96, 192, 384, 768), "channels of the backbone's maps for side tuning")
-    query_channels: tuple = setting((256, 256), "channels of the detector's first and last queries")
-    from_landmarks: bool = setting(False, "start from the detector's own landmarks, and answer by how they change")
-    residual_share: float = setting(
-        1.0, "how much of the change to the detector's landmarks is believed when running", low=0, high=1
-    )
-    dropout: float = setting(
-        0.0, "share of instance features and of map channels left out in training", low=0, high=0.9
-    )
-    contact_head: bool = setting(False, "also tell for every vertex whether it touches something")
-    mask_channels: int = setting(0, "also tell hand, object and background on the finest map, through so many channels")
 
 
 @dataclass(frozen=True)
@@ -451,26 +423,6 @@ def sine_places(boxes: Tensor, width: int) -> Tensor:
     frequency = 2 * math.pi * (20.0 ** (-torch.arange(count, device=boxes.device, dtype=boxes.dtype) / count)) * 4
     angle = boxes[..., None] * frequency
     return torch.stack([angle.sin(), angle.cos()], -1).flatten(-3)
-
-
-def check_config(config: HandOsConfig, topology: HandTopology) -> None:
-    """Refuse sizes that do not go together.
-
-    Raises:
-        InputError: naming the setting.
-    """
-    if config.mask not in MASKS:
-        raise InputError(f"HandOS mask '{config.mask}': choose one of {', '.join(MASKS)}")
-    if config.width % config.heads or config.width % 4:
-        raise InputError(f"HandOS width {config.width}: give a multiple of 4 and of heads={config.heads}")
-    if len(config.feature_channels) != len(config.shallow_channels):
-        raise InputError("HandOS feature_channels and shallow_channels: give as many of one as of the other")
-    if config.coarse_vertices and config.coarse_vertices != len(topology.coarse):
-        raise InputError(
-            f"HandOS coarse_vertices {config.coarse_vertices}: the hand topology was built with {len(topology.coarse)}"
-        )
-    if config.layers_2d + config.layers_interactive < 1:
-        raise InputError("HandOS layers_2d and layers_interactive are both 0: give at least one layer")
 
 
 def _pick(values: Tensor, index: Tensor) -> Tensor:

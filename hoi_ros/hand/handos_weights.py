@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from hoi_ros.errors import InputError
-from hoi_ros.hand.handos import HandOs, HandOsConfig
+from hoi_ros.hand.handos import HandOs
+from hoi_ros.hand.handos_config import HandOsConfig
 from hoi_ros.hand.handos_topology import build_topology
 from hoi_ros.hand.program import WEIGHTS_FOLDER
 from hoi_ros.hand_model import HandModel

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.exceptions import NotInitializedException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -62,7 +63,7 @@ class HoiNode(LifecycleNode):
         self.bus = bus
         self.active = False
         self._configured = False
-        self._setup_error: InputError | None = None
+        self._setup_error: Exception | None = None
         self._made: list[Any] = []
         self._classes = tuple(dict.fromkeys((NodeConfig, *self.config_classes)))
         self.diagnostics = NodeDiagnostics(self.get_fully_qualified_name().lstrip("/"), self._write_log)
@@ -106,6 +107,7 @@ class HoiNode(LifecycleNode):
 
         Raises:
             InputError: what `setup` refused.
+            Exception: what went wrong in it otherwise, as it was raised.
         """
         if not self.setting(NodeConfig).autostart:
             self.diagnostics.state = "unconfigured"
@@ -126,12 +128,11 @@ class HoiNode(LifecycleNode):
             self._setup_error = error
         except ImportError as error:
             self._setup_error = InputError(str(error))
-        except Exception:
-            self.get_logger().error("configure failed:\n" + traceback.format_exc())
-            self._give_back()
-            return TransitionCallbackReturn.FAILURE
+        except Exception as error:  # rclpy drops what leaves a transition; `autostart` raises it again
+            self._setup_error = error
+            self.get_logger().error(traceback.format_exc())
         if self._setup_error is not None:
-            self.get_logger().error(str(self._setup_error))
+            self.get_logger().error(f"configure failed: {self._setup_error}")
             self.diagnostics.state = "unconfigured"
             self._give_back()
             return TransitionCallbackReturn.FAILURE
@@ -330,7 +331,7 @@ def run_node(make_node: Callable[[], HoiNode], args: list[str] | None = None) ->
         return 2
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
-    except Exception:
+    except (RuntimeError, NotInitializedException):
         # Stopped while configuring: what was being created had lost its context.
         if rclpy.ok():
             raise

@@ -8,7 +8,6 @@ adjustment over key views gives the points their depth.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -26,6 +25,7 @@ from hoi_ros.geometry import (
 )
 from hoi_ros.tracking.pointmap_config import ColorTrackerConfig
 from hoi_ros.tracking.pointmap_masks import ColorMasks, ColorView, color_shares, cut_view
+from hoi_ros.tracking.pointmap_object import FollowedObject, KeyView
 from hoi_ros.tracking.pointmap_places import (
     bulge,
     followed_patches,
@@ -50,50 +50,6 @@ CARRIED = "from colour alone: too plain or too fast to be followed itself, taken
 _FIRM_LIMIT = 1 / 0.0007**2
 
 
-@dataclass
-class _Keyframe:
-    """A view whose observations are adjusted."""
-
-    gray: np.ndarray
-    T_camera_object: np.ndarray
-    prior: PosePrior
-    points: np.ndarray
-    """(M,) numbers of the points seen."""
-    pixels: np.ndarray
-    """(M, 2)."""
-
-
-class _Object:
-    """The followed thing: points with their certainty, where they were last seen, and key views."""
-
-    def __init__(self, object_id: int, pose: np.ndarray) -> None:
-        self.object_id, self.pose = object_id, pose
-        self.points, self.prior = np.zeros((0, 3)), np.zeros((0, 3))
-        self.information, self.prior_information = np.zeros((0, 3, 3)), np.zeros((0, 3, 3))
-        self.pixels = np.zeros((0, 2))
-        self.alive = np.zeros(0, bool)
-        self.keyframes: list[_Keyframe] = []
-        self.mask: np.ndarray | None = None
-        self.motion = np.eye(4)
-        self.carried = pose
-        """(4, 4) where the hand alone would have carried it in the last frame."""
-        self.spin = np.zeros(3)
-        """(3,) radians a frame that it lately turned beyond the hand, camera axes."""
-        self.shares = np.zeros(0)
-        """Its colours, see `color_shares`."""
-        self.wrists: dict[int, np.ndarray] = {}
-        self.holder: int | None = None
-        self.anchor: np.ndarray | None = None
-        """(3,) where the middle lies in the holder's wrist frame; a thing turned by the fingers keeps it."""
-        self.starved, self.missing, self.followed = 0, 0, 0
-        """Frames in a row with too few followed points, and without a mask; all frames with enough points."""
-        self.lost, self.lost_frames = False, 0
-        self.middle = np.zeros(3)
-        """(3,) the object's middle, half its width behind its first surface; object frame."""
-        self.centroid = np.zeros(2)
-        """(2,) middle of the last mask, pixels."""
-
-
 class ColorTracker:
     """Follows one held object from colour and hands; same face as `ObjectTracker`.
 
@@ -110,7 +66,7 @@ class ColorTracker:
     def reset(self) -> None:
         """Forget the object; the next one gets a new id."""
         self._masks = ColorMasks()
-        self._object: _Object | None = None
+        self._object: FollowedObject | None = None
         self._seen_in_grasp = 0
         self._expected: np.ndarray | None = None
         self._gray: np.ndarray | None = None
@@ -188,7 +144,7 @@ class ColorTracker:
         rows, columns = np.nonzero(mask)
         center = unprojected(np.array([[columns.mean(), rows.mean()]]), depth, frame.intrinsics)[0]
         self._object_id += 1
-        self._object = track = _Object(self._object_id, make_transform(np.eye(3), center))
+        self._object = track = FollowedObject(self._object_id, make_transform(np.eye(3), center))
         track.mask, track.shares = mask, color_shares(frame.color, mask)
         track.centroid, width_px = middle_and_width(mask)
         track.middle = center / np.linalg.norm(center) * (0.5 * width_px * depth / frame.intrinsics.fx)
@@ -387,7 +343,7 @@ class ColorTracker:
     def _add_keyframe(self, frame: RgbdFrame, gray: np.ndarray, prior: PosePrior) -> None:
         track = self._known()
         index = np.flatnonzero(track.alive)
-        track.keyframes.append(_Keyframe(gray, track.pose.copy(), prior, index, track.pixels[index].copy()))
+        track.keyframes.append(KeyView(gray, track.pose.copy(), prior, index, track.pixels[index].copy()))
 
     def _adjust(self, camera: CameraIntrinsics) -> None:
         """Bundle adjustment over the last key views; points and the present pose follow."""
@@ -418,7 +374,7 @@ class ColorTracker:
 
     # Reporting
 
-    def _known(self) -> _Object:
+    def _known(self) -> FollowedObject:
         assert self._object is not None
         return self._object
 

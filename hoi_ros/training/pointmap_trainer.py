@@ -15,7 +15,8 @@ from torch import Tensor
 
 from hoi_ros.config import make_config, setting
 from hoi_ros.errors import InputError, unknown_name
-from hoi_ros.tracking.pointmap_network import PointmapNetwork, PointmapNetworkConfig, save_pointmap_network
+from hoi_ros.tracking.pointmap_checkpoint import save_pointmap_network
+from hoi_ros.tracking.pointmap_network import PointmapNetwork, PointmapNetworkConfig
 from hoi_ros.training.pointmap_loss import PointmapLoss, PointmapLossConfig, pointmap_loss
 from hoi_ros.training.pointmap_pairs import Pair, PairConfig, PairStream
 from hoi_ros.training.pointmap_pictures import prediction_sheet

@@ -17,7 +17,8 @@ import torch
 from hoi_ros.config import make_config, setting
 from hoi_ros.errors import InputError
 from hoi_ros.hand.embedded_features import COMPACT
-from hoi_ros.hand.handos import HandOs, HandOsConfig
+from hoi_ros.hand.handos import HandOs
+from hoi_ros.hand.handos_config import HandOsConfig
 from hoi_ros.hand.handos_topology import build_topology
 from hoi_ros.hand.handos_weights import save_weights
 from hoi_ros.hand.losses import HandOsLoss, LossWeights

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import torch
 
-from hoi_ros.hand.handos import Detection, HandOs, HandOsConfig
+from hoi_ros.hand.handos import Detection, HandOs
+from hoi_ros.hand.handos_config import HandOsConfig
 from hoi_ros.hand.handos_topology import HandTopology, build_topology
 from hoi_ros.hand_model import HandModel
 

@@ -111,6 +111,17 @@ def test_what_setup_refuses_reaches_autostart(make_node):
     assert not node.active
 
 
+def test_a_fault_while_configuring_comes_out_as_it_was_raised(make_node, monkeypatch):
+    def break_down(self):
+        raise ZeroDivisionError("no such thing")
+
+    monkeypatch.setattr(CounterNode, "setup", break_down)
+    node = make_node()
+    with pytest.raises(ZeroDivisionError, match="no such thing"):
+        node.autostart()
+    assert node.diagnostics.state == "unconfigured"
+
+
 def test_a_crash_is_skipped_said_once_and_three_in_a_row_reset(make_node, monkeypatch):
     node, said = make_node(), []
     monkeypatch.setattr(node.diagnostics, "_log", lambda level, text: said.append((level, text)))

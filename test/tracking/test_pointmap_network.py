@@ -10,17 +10,19 @@ import torch
 from published_pointmap import published_shapes
 
 from hoi_ros.errors import InputError
+from hoi_ros.tracking.pointmap_checkpoint import (
+    config_of_published,
+    load_pointmap_network,
+    network_from_published,
+    published_name,
+    save_pointmap_network,
+)
 from hoi_ros.tracking.pointmap_network import (
     COMPACT,
     PUBLISHED,
     PointmapNetwork,
     PointmapNetworkConfig,
     Rotary,
-    config_of_published,
-    load_pointmap_network,
-    network_from_published,
-    published_name,
-    save_pointmap_network,
 )
 
 TINY = PointmapNetworkConfig(8, 32, 32, 2, 2, 24, 2, 2)

@@ -12,8 +12,9 @@ import torch
 
 from hoi_ros.errors import InputError
 from hoi_ros.geometry import rotation_angle
+from hoi_ros.tracking.pointmap_checkpoint import load_pointmap_network
 from hoi_ros.tracking.pointmap_motion import MotionConfig, fit_motion
-from hoi_ros.tracking.pointmap_network import PairPrediction, PointmapNetworkConfig, load_pointmap_network
+from hoi_ros.tracking.pointmap_network import PairPrediction, PointmapNetworkConfig
 from hoi_ros.training import pointmap_pairs
 from hoi_ros.training.pointmap_loss import PointmapLossConfig, pointmap_loss
 from hoi_ros.training.pointmap_pairs import PairConfig, PairStream
