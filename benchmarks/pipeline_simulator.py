@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from hoi_ros.datatypes import HandEstimate, HandTruth, RgbdFrame
-from hoi_ros.evaluation.metrics import compare_surfaces, sample_surface
+from hoi_ros.datatypes import HandEstimate, HandTruth, RgbdFrame, TriangleMesh
+from hoi_ros.evaluation.metrics import SurfaceErrors, compare_surfaces, sample_surface
 from hoi_ros.evaluation.report import hand_report, markdown_table, pose_report
 from hoi_ros.geometry import invert_transform, transform_points
 from hoi_ros.pipeline import HoiPipeline, PipelineConfig
@@ -78,7 +78,7 @@ def run_scene(scene: str, frames: int, seed: int, with_depth: bool, out: Path | 
 def object_row(
     simulator: Simulator, pipeline: HoiPipeline, poses: np.ndarray, truths: np.ndarray, out: Path | None
 ) -> dict[str, object]:
-    """Pose figures, and the fused mesh against the true one in the frame of the first tracked pose (no fitting)."""
+    """Pose figures; the fused mesh, as seen and closed, against the true one by the first tracked pose (no fitting)."""
     true_mesh = next(iter(simulator.object_meshes().values()))
     points = sample_surface(true_mesh.vertices, true_mesh.faces, 2000)
     report = pose_report(poses, truths, points)
@@ -90,12 +90,22 @@ def object_row(
         return row | {"mesh_to_true_mm": None}
     first = int(np.flatnonzero(np.isfinite(poses).all((1, 2)))[0])
     T_true_fused = invert_transform(truths[first]) @ poses[first]
-    fused = transform_points(T_true_fused, sample_surface(mesh.vertices, mesh.faces, 30000))
-    errors = compare_surfaces(fused, sample_surface(true_mesh.vertices, true_mesh.faces, 30000))
+    surface = sample_surface(true_mesh.vertices, true_mesh.faces, 30000)
+
+    def errors_of(fused: TriangleMesh) -> SurfaceErrors:
+        return compare_surfaces(
+            transform_points(T_true_fused, sample_surface(fused.vertices, fused.faces, 30000)), surface
+        )
+
+    errors = errors_of(mesh)
+    assert pipeline.reconstructor is not None
+    closed = pipeline.reconstructor.extract_mesh(watertight=True)
+    assert closed is not None
+    closed_errors = {f"closed_{name}": value for name, value in asdict(errors_of(closed)).items()}
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         save_mesh(mesh, out / f"{next(iter(simulator.object_meshes()))}.ply")
-    return row | asdict(errors)
+    return row | asdict(errors) | closed_errors
 
 
 def main() -> None:
