@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -99,8 +100,8 @@ def command_bench(options: argparse.Namespace) -> int:
         json=options.json,
         quiet=options.quiet or not sys.stderr.isatty(),
     )
-    if bench.json is not None and not bench.json.absolute().parent.is_dir():
-        raise InputError(f"--json {bench.json}: no folder {bench.json.parent}; make it first")
+    if bench.json is not None:
+        _check_writable(bench.json)
     command = shlex.join(["./hoi", "bench", *sys.argv[2:]])
     if options.compare or options.record_baseline:
         return _guard(bench, options, command)
@@ -108,6 +109,15 @@ def command_bench(options: argparse.Namespace) -> int:
     print(result.markdown())
     _write(result, bench, command)
     return 0
+
+
+def _check_writable(path: Path) -> None:
+    """Before minutes are spent on what cannot be written."""
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise InputError(f"--json {path}: no folder {path.parent}; make it first")
+    if path.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
+        raise InputError(f"--json {path}: cannot be written; give another file")
 
 
 def run_bench(bench: Any) -> Any:

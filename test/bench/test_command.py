@@ -24,6 +24,7 @@ from hoi_ros.truth_file import read_truth
         (["--compare", "--baseline", "/nowhere/b.json"], "record-baseline"),
         (["--record-baseline", "1"], "needs 2 runs"),
         (["hands", "--json", "/nowhere/a.json"], "no folder /nowhere"),
+        (["hands", "--json", "/proc"], "cannot be written"),
         (["--results", "/nowhere"], "--results needs --data"),
         (["tracking", "--scene", "rotat:mug"], "unknown scene 'rotat'"),
     ],
