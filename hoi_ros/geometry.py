@@ -118,7 +118,8 @@ def quaternion_from_matrix(rotations: np.ndarray) -> np.ndarray:
         column[..., 3] = r[..., k, j] - r[..., j, k]
         columns.append(column)
     vector = [r[..., 2, 1] - r[..., 1, 2], r[..., 0, 2] - r[..., 2, 0], r[..., 1, 0] - r[..., 0, 1], 1 + trace]
-    columns.append(np.stack(vector, -1))
+    # The last is a scalar for one matrix, which NumPy 1 would widen.
+    columns.append(np.stack(vector, -1).astype(r.dtype))
     best = np.argmax(pivots, -1)[..., None, None]
     quaternions = np.take_along_axis(np.stack(columns, -2), best, -2)[..., 0, :]
     quaternions = quaternions / np.linalg.norm(quaternions, axis=-1, keepdims=True)
