@@ -21,6 +21,7 @@ from hoi_ros.simulation import Simulator, SimulatorConfig
 from hoi_ros.simulation.contact import ContactProbe
 from hoi_ros.sources.bag_writer import BagWriter
 from hoi_ros.sources.rgbd_writer import RgbdWriter, depth_to_millimetres
+from hoi_ros.sources.truth_topics import TruthTopics
 from hoi_ros.truth_file import TRUTH_NAME, TruthTable
 
 BAG_NAME = "bag"
@@ -99,9 +100,10 @@ class _Film:
         start = time.perf_counter()
         fps = self.simulator.config.fps
         with ExitStack() as stack:
-            writers: list[RgbdWriter | BagWriter] = [stack.enter_context(RgbdWriter(self.folder, fps))]
+            writers: list[RgbdWriter | BagWriter | TruthTopics] = [stack.enter_context(RgbdWriter(self.folder, fps))]
             if self.options.bag:
-                writers.append(stack.enter_context(BagWriter(self.folder / BAG_NAME)))
+                bag = stack.enter_context(BagWriter(self.folder / BAG_NAME))
+                writers += [bag, self._truth_topics(bag)]
             for name in ("masks", "depth_exact", "meshes"):
                 (self.folder / name).mkdir()
             bar = stack.enter_context(tqdm(total=self.count, unit="frame", disable=self.options.quiet))
@@ -114,6 +116,12 @@ class _Film:
         for name, mesh in self.simulator.object_meshes().items():
             save_mesh(mesh, self.folder / "meshes" / f"{name}.ply")
         return self._finish(time.perf_counter() - start)
+
+    def _truth_topics(self, bag: BagWriter) -> TruthTopics:
+        simulator = self.simulator
+        faces = {side: simulator.model.faces(side) for side in ("left", "right")}
+        held = simulator.object_names[0] if simulator.scene.item else None
+        return TruthTopics(bag, faces, simulator.object_meshes(), held)
 
     def _write_truth(self, frame: RgbdFrame, index: int) -> None:
         truth = frame.truth

@@ -37,7 +37,8 @@ class BagWriter:
             InputError: the folder exists or cannot be made.
             MissingLibraryError: rosbags is not installed.
         """
-        self._typestore = make_typestore()
+        self.typestore = make_typestore()
+        """Message types, for what is sent besides frames."""
         from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
 
         self.path = Path(path)
@@ -55,12 +56,35 @@ class BagWriter:
 
     def write(self, frame: RgbdFrame) -> None:
         """Append a frame: colour, camera_info, and depth where it has one, rounded to millimetres."""
-        header = self._header(frame)
+        header = self.header(frame.stamp_ns, frame.frame_id)
         self._send(COLOR_TOPIC, IMAGE, frame.stamp_ns, self._image(header, frame.color, "rgb8"))
         self._send(INFO_TOPIC, CAMERA_INFO, frame.stamp_ns, self._camera_info(header, frame))
         if frame.depth_m is not None:
             depth = depth_to_millimetres(frame.depth_m)
             self._send(DEPTH_TOPIC, IMAGE, frame.stamp_ns, self._image(header, depth, "16UC1"))
+
+    def send(self, topic: str, kind: str, stamp_ns: int, message: Any, *, latched: bool = False) -> None:
+        """Append a message of another topic, by its full name.
+
+        Args:
+            topic: such as '/tf'.
+            kind: its type, such as 'tf2_msgs/msg/TFMessage'.
+            stamp_ns: time of the message.
+            message: of `typestore`, or its CDR bytes.
+            latched: late readers of a replay get it too.
+        """
+        if topic not in self._connections:
+            self._connections[topic] = self._writer.add_connection(
+                topic, kind, typestore=self.typestore, offered_qos_profiles=[_latched_qos()] if latched else ()
+            )
+        data = message if isinstance(message, bytes) else self.typestore.serialize_cdr(message, kind)
+        self._writer.write(self._connections[topic], stamp_ns, data)
+
+    def header(self, stamp_ns: int, frame_id: str) -> Any:
+        """A std_msgs Header of `typestore`."""
+        seconds, nanoseconds = divmod(stamp_ns, 1_000_000_000)
+        stamp = self._type("builtin_interfaces/msg/Time")(sec=seconds, nanosec=nanoseconds)
+        return self._type("std_msgs/msg/Header")(stamp=stamp, frame_id=frame_id)
 
     def close(self) -> None:
         """Write the index."""
@@ -76,18 +100,10 @@ class BagWriter:
             self._writer.abort()
 
     def _send(self, topic: str, kind: str, stamp_ns: int, message: Any) -> None:
-        name = f"{self._namespace}/{topic}"
-        if name not in self._connections:
-            self._connections[name] = self._writer.add_connection(name, kind, typestore=self._typestore)
-        self._writer.write(self._connections[name], stamp_ns, self._typestore.serialize_cdr(message, kind))
+        self.send(f"{self._namespace}/{topic}", kind, stamp_ns, message)
 
     def _type(self, kind: str) -> Any:
-        return self._typestore.types[kind]
-
-    def _header(self, frame: RgbdFrame) -> Any:
-        seconds, nanoseconds = divmod(frame.stamp_ns, 1_000_000_000)
-        stamp = self._type("builtin_interfaces/msg/Time")(sec=seconds, nanosec=nanoseconds)
-        return self._type("std_msgs/msg/Header")(stamp=stamp, frame_id=frame.frame_id)
+        return self.typestore.types[kind]
 
     def _image(self, header: Any, pixels: np.ndarray, encoding: str) -> Any:
         height, width = pixels.shape[:2]
@@ -109,3 +125,14 @@ class BagWriter:
             k=k.reshape(-1), r=np.eye(3).reshape(-1), p=np.hstack([k, np.zeros((3, 1))]).reshape(-1),
             binning_x=0, binning_y=0, roi=roi,
         )  # fmt: skip
+
+
+def _latched_qos() -> Any:
+    """Reliable and transient local, the last message kept."""
+    from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
+
+    forever = QosTime(2147483647, 4294967295)
+    return Qos(
+        QosHistory.KEEP_LAST, 1, QosReliability.RELIABLE, QosDurability.TRANSIENT_LOCAL, forever, forever,
+        QosLiveliness.AUTOMATIC, forever, False,
+    )  # fmt: skip
