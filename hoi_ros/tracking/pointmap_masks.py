@@ -14,6 +14,10 @@ from hoi_ros.tracking.masks import SAMPLES, SkinModel
 
 _TIPS_AND_PALM = [4, 8, 12, 16, 20, 3, 7, 11, 15, 5, 9]
 _RING_PX = 3
+GRIP_M, REACH_M = 0.045, 0.2
+"""How near to fingers and palm a held thing shows, and how far from them it may stick out."""
+SPOKEN_FOR = 0.25
+"""Share of a new object's pixels that must move with the hand or be strange to the room: else it is the room."""
 STRANGE_SHARE = 3e-4
 
 
@@ -144,9 +148,9 @@ class ColorMasks:
 
     def segment(
         self, view: ColorView, frame: RgbdFrame, hands: Sequence[HandEstimate], expected: np.ndarray | None,
-        before: np.ndarray | None = None,
+        before: np.ndarray | None = None, holder: int | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-        """Object and hand masks (h, w) bool of a view.
+        """Object and hand masks (h, w) bool of a view; what no hand touches is not held and not the object.
 
         Args:
             view: crop with the hands' meshes.
@@ -154,6 +158,7 @@ class ColorMasks:
             hands: fitted hands; the object is looked for in their grasp.
             expected: (h, w) bool where the object should be, from the frame before; None at the start.
             before: (H, W) uint8 grey image of the frame before; what moves with the object belongs to it.
+            holder: track id of the hand that holds the object; None: any one hand.
         """
         height, width = view.picture.shape[:2]
         silhouette = np.isfinite(view.hand_depth_m)
@@ -174,12 +179,13 @@ class ColorMasks:
             reach = near_zone
         else:
             labels[expected] = cv2.GC_PR_FGD
-            reach = _grown(expected, 0.03 * m_px) | near_zone
+            reach = (_grown(expected, 0.03 * m_px) & _grown(zone, REACH_M * m_px)) | near_zone
             sure = cv2.erode(expected.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
             labels[sure & (probability < 0.4) & ~hand] = cv2.GC_FGD
+        goes_along = np.zeros(hand.shape, bool)
         if before is not None:
-            with_object, with_room = self._moving(view, before, expected, hand, reach | near_hand | arm)
-            labels[with_object & ~hand] = cv2.GC_PR_FGD
+            goes_along, with_room = self._moving(view, before, expected, hand, reach | near_hand | arm)
+            labels[goes_along & ~hand] = cv2.GC_PR_FGD
             labels[with_room] = cv2.GC_BGD
         labels[strange & (reach | far_zone) & (labels != cv2.GC_BGD)] = cv2.GC_PR_FGD
         labels[~(reach | (strange & far_zone))] = cv2.GC_BGD
@@ -187,7 +193,14 @@ class ColorMasks:
         labels[arm & (probability > 0.3)] = cv2.GC_BGD
         labels[:_RING_PX], labels[-_RING_PX:], labels[:, :_RING_PX], labels[:, -_RING_PX:] = (cv2.GC_BGD,) * 4
         object_mask = self._cut(view.picture, labels)
-        object_mask = self._parts(object_mask & ~hand, zone if expected is None else zone | expected)
+        holders = [hand for hand in hands if hand.track_id == holder]
+        if holder is not None and not holders and expected is None:
+            return np.zeros((height, width), bool), hand | arm
+        grips = [self._grasp_zone(view, frame, [hand], GRIP_M * m_px) for hand in holders or hands]
+        # A second hand may take the thing over, not bring another.
+        object_mask = self._parts(object_mask & ~hand, grips, None if holders else expected)
+        if expected is None and (object_mask & (strange | goes_along)).sum() < SPOKEN_FOR * object_mask.sum():
+            object_mask[:] = False
         return object_mask, hand | arm
 
     @staticmethod
@@ -221,17 +234,17 @@ class ColorMasks:
         return (labels == cv2.GC_PR_FGD) | (labels == cv2.GC_FGD)
 
     @staticmethod
-    def _parts(mask: np.ndarray, anchor: np.ndarray) -> np.ndarray:
-        """The parts of a mask that touch the anchor and are no crumbs."""
+    def _parts(mask: np.ndarray, grips: Sequence[np.ndarray], expected: np.ndarray | None) -> np.ndarray:
+        """The parts of a mask that reach into one hand's grip (h, w), of several hands the one with most, no crumbs."""
         mask = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-        count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
-        if count < 2:
-            return np.zeros(mask.shape, bool)
-        hits = np.bincount(labels[anchor], minlength=count)
-        area = stats[:, cv2.CC_STAT_AREA]
-        keep = (hits > 5) & (area > 0.08 * area[1:].max())
-        keep[0] = False
-        return keep[labels]
+        _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
+        area = stats[:, cv2.CC_STAT_AREA].copy()
+        area[0] = 0
+        if expected is not None:
+            area[np.bincount(labels[expected], minlength=len(area)) <= 5] = 0
+        held = [np.bincount(labels[grip], minlength=len(area)) > 5 for grip in grips]
+        keep = max(held, key=lambda parts: int(area[parts].sum())) & (area > 0)
+        return (keep & (area > 0.08 * area[keep].max(initial=0)))[labels]
 
     @staticmethod
     def _metre_px(view: ColorView, frame: RgbdFrame, hands: Sequence[HandEstimate]) -> float:

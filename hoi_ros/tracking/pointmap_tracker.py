@@ -107,7 +107,8 @@ class ColorTracker:
         if view is None:
             return self._idle("waiting", "the hand is at the image's border")
         expected = self._expected_in(view)
-        mask, hand_mask = self._masks.segment(view, frame, hands, expected, self._gray)
+        holder = None if self._object is None else self._object.holder
+        mask, hand_mask = self._masks.segment(view, frame, hands, expected, self._gray, holder)
         full, full_hand = view.paste(mask, gray.shape), view.paste(hand_mask, gray.shape)
         enough = full.sum() >= self._config.min_object_px
         self._expected = full if enough else None

@@ -117,3 +117,27 @@ def test_a_mask_by_hand_starts_at_once_and_a_wrong_one_is_refused():
     assert seen.state == "tracking" and seen.object_id == 0
     tracker.reset()
     assert tracker.track(picture, [estimate]).state == "waiting"
+
+
+def states_with(hands_at, things_at, count: int = 16) -> list[str]:
+    """States of a tracker; both take the frame's number and give poses: {track id: hand}, [thing]."""
+    tracker, states = ColorTracker(), []
+    for k in range(count):
+        made = {track_id: hand(T, track_id) for track_id, T in hands_at(k).items()}
+        layers = [box_layer(T, LARGE) for T in things_at(k)] + [layer for _, more in made.values() for layer in more]
+        states.append(tracker.track(blind(frame(*layers, index=k)), [e for e, _ in made.values()]).state)
+    return states
+
+
+def test_what_the_hand_put_down_is_lost():
+    T = pose((10, 20, 0), (-0.12, -0.02, 0.5))
+    hand_at = lambda k: {0: pose((10, 20, 0), (-0.12 + 0.035 * max(0, k - 6), -0.02, 0.5))}  # noqa: E731
+    states = states_with(hand_at, lambda k: [T])
+    assert states[5] == "tracking" and states[-1] == "lost"
+
+
+def test_what_another_hand_holds_is_not_taken_for_it():
+    left, right = pose((10, 20, 0), (-0.12, -0.02, 0.5)), pose((10, 20, 0), (0.13, -0.02, 0.5))
+    both = lambda k: {**({0: left} if k < 10 else {}), **({1: right} if k > 5 else {})}  # noqa: E731
+    states = states_with(both, lambda k: list(both(k).values()), 18)
+    assert states[5] == states[9] == "tracking" and states[-1] == "lost"
