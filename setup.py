@@ -67,6 +67,7 @@ setup(
     install_requires=[
         "numpy>=1.26",
         "scipy>=1.11",
+        "threadpoolctl>=3.1",
         "torch>=2.6",
         "opencv-python-headless>=4.8",
         "ai-edge-litert>=2.0",

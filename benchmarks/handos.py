@@ -169,9 +169,9 @@ def run_engines(options: argparse.Namespace) -> None:
     import torch
 
     from hoi_ros.hand.embedded_features import COMPACT
-    from hoi_ros.hand.engine import ENGINES, create_engine, example, largest_difference
+    from hoi_ros.hand.engine import create_engine, example, largest_difference
     from hoi_ros.hand.handos import HandOs
-    from hoi_ros.hand.handos_config import HandOsConfig
+    from hoi_ros.hand.handos_config import ENGINES, HandOsConfig
     from hoi_ros.hand.handos_topology import build_topology
     from hoi_ros.hand_model import HandModel
 

@@ -19,7 +19,9 @@ class HandConfig:
         "fitted", "mesh of HandOS: fitted (the hand model bent to its joints) or network (its own vertices)",
         choices=("fitted", "network"),
     )  # fmt: skip
-    handos_engine: str = setting("auto", "what runs HandOS: auto, eager, trace, compile, cuda_graph, onnx or tensorrt")
+    handos_engine: str = setting(
+        "auto", "what runs HandOS: auto, numpy, eager, trace, compile, cuda_graph, onnx or tensorrt"
+    )
     max_hands: int = setting(2, "most hands reported in a frame", low=1, high=16)
     detection_threshold: float = setting(0.5, "palm score above which a palm is looked at", low=0.05, high=1.0)
     presence_threshold: float = setting(0.5, "landmark network's score below which there is no hand", low=0.0, high=1.0)

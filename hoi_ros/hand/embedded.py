@@ -9,6 +9,7 @@ import numpy as np
 
 from hoi_ros.datatypes import CameraIntrinsics, HandEstimate, RgbdFrame
 from hoi_ros.geometry import project
+from hoi_ros.hand.blas_threads import OneBlasThread
 from hoi_ros.hand.config import HandConfig
 from hoi_ros.hand.detector import PalmDetection, PalmDetector, views_of
 from hoi_ros.hand.fit import FitConfig, FitState, HandFit, HandFitter
@@ -69,6 +70,7 @@ class EmbeddedHandEstimator:
         self.joint_angle_names = model.joint_angle_names
         self._detector = PalmDetector(device, config.threads)
         self._landmarks = reader or LandmarkNetwork(device, config.threads)
+        self._one_blas_thread = OneBlasThread()
         self._fitter = HandFitter(model, FitConfig(landmark_offset_share=self._landmarks.offset_share))
         self._tracks = TrackSet(config.max_hands, config.keep_lost_s, config.one_person)
         self._smoother = Smoother(config)
@@ -82,7 +84,8 @@ class EmbeddedHandEstimator:
         """Find the hands of a frame; see `HandEstimator`."""
         if min(frame.color.shape[:2]) < 1:
             return []
-        return self._estimate_single(frame) if independent else self._estimate_next(frame)
+        with self._one_blas_thread():
+            return self._estimate_single(frame) if independent else self._estimate_next(frame)
 
     def reset(self) -> None:
         """Forget every tracked hand."""

@@ -6,21 +6,22 @@ last frame), and each crop is an image with one instance. Full-image detectors a
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from hoi_ros.hand.handos import Detection
 from hoi_ros.hand.handos_config import HandOsConfig
-from hoi_ros.hand.landmarks import IMAGE_Z_SHARE
+from hoi_ros.hand.landmarks import merge_heads
 from hoi_ros.hand.network import LiteRtNetwork, Network, TorchRunner
 from hoi_ros.hand.program import WEIGHTS_FOLDER, read_program
 
 TAPS = {"shallow": "t27", "fine": "t38", "coarse": "t49", "pooled": "t56"}
 """Inner tensors: (80, 14, 14), (112, 14, 14), (192, 7, 7) and (1152,)."""
+DETAIL_TAPS = {"detail_28": "t16", "detail_56": "t9"}
+"""(40, 28, 28) and (24, 56, 56), for masks alone."""
+DETAIL_CHANNELS = (40, 24)
 OUTPUTS = ("landmarks", "presence", "handedness", "world_landmarks")
+MAP_SIDES = (14, 7)
 FEATURE_CHANNELS, SHALLOW_CHANNELS, QUERY_CHANNELS = (112, 192), (80, 80), (1152, 126)
 BOX_MARGIN = 1.15
 CROP_SIDE = 224
@@ -35,9 +36,11 @@ COMPACT = HandOsConfig(
 class LandmarkFeatures:
     """Runs the landmark network on crops and keeps what HandOS needs of it."""
 
-    def __init__(self, device: str = "cpu", threads: int = 2):
+    def __init__(self, device: str = "cpu", threads: int = 2, detail: bool = False):
+        """Load the network; `detail` also keeps the finer maps that the mask head wants."""
         program = read_program(WEIGHTS_FOLDER / "hand_landmarks.npz")
-        program = replace(program, outputs=(*OUTPUTS, *TAPS.values()))
+        self._taps = TAPS | (DETAIL_TAPS if detail else {})
+        program = replace(program, outputs=(*OUTPUTS, *self._taps.values()))
         self._channels_last = device == "cpu"
         self._network: Network = (
             LiteRtNetwork(program, threads) if device == "cpu" else TorchRunner(program, device.replace("torch", "cpu"))
@@ -48,52 +51,46 @@ class LandmarkFeatures:
 
         Returns:
             landmarks (N, 63) pixels of the crop, world_landmarks (N, 63) metres, presence and handedness (N, 1),
-            shallow (N, 80, 14, 14), fine (N, 112, 14, 14), coarse (N, 192, 7, 7), pooled (N, 1152); float32.
+            shallow (N, 80, 14, 14), fine (N, 112, 14, 14), coarse (N, 192, 7, 7), pooled (N, 1152), with detail
+            also detail_28 (N, 40, 28, 28) and detail_56 (N, 24, 56, 56); float32.
         """
         values = self._network(crops.astype(np.float32) * np.float32(1 / 255))
-        named = dict(zip((*OUTPUTS, *TAPS), values))
+        named = dict(zip((*OUTPUTS, *self._taps), values))
         if self._channels_last:
-            for name in ("shallow", "fine", "coarse"):
-                named[name] = named[name].transpose(0, 3, 1, 2)
+            named = {name: v.transpose(0, 3, 1, 2) if v.ndim == 4 else v for name, v in named.items()}
         return {name: value.reshape(len(crops), -1) if value.ndim != 4 else value for name, value in named.items()}
 
 
-def detection_from_features(features: dict[str, Tensor]) -> Detection:
-    """HandOS's input from `LandmarkFeatures.read` as tensors: N images of one instance each."""
-    image = features["landmarks"].float().view(-1, 21, 3) / CROP_SIDE
-    world = features["world_landmarks"].float().view(-1, 21, 3)
+@dataclass(frozen=True)
+class EmbeddedDetection:
+    """What the decoder needs of N crops besides maps: one instance each."""
+
+    pooled: np.ndarray
+    """(N, 1152)."""
+    geometry: np.ndarray
+    """(N, 126) both of the network's landmark answers, about their middle."""
+    boxes: np.ndarray
+    """(N, 4) centre and size, fractions of the crop."""
+    landmarks: np.ndarray
+    """(N, 21, 2) fractions of the crop."""
+    landmarks_3d: np.ndarray
+    """(N, 21, 3) metres about their mean."""
+
+
+def read_instances(features: dict[str, np.ndarray]) -> EmbeddedDetection:
+    """Boxes and first landmarks from `LandmarkFeatures.read`."""
+    image = features["landmarks"].astype(np.float32).reshape(-1, 21, 3) / np.float32(CROP_SIDE)
+    world = features["world_landmarks"].astype(np.float32).reshape(-1, 21, 3)
     points = image[..., :2]
-    low, high = points.amin(1), points.amax(1)
-    size = ((high - low) * BOX_MARGIN).clamp(min=0.05)
-    boxes = torch.cat([(low + high) / 2, size], -1)
-    middle = image.mean(1, keepdim=True)
-    about = (image - middle) / size.mean(-1)[:, None, None]
-    centred = world - world.mean(1, keepdim=True)
-    geometry = torch.cat([about.flatten(1), 10 * centred.flatten(1)], -1)
-    return Detection(
-        (features["fine"].float(), features["coarse"].float()),
-        (features["shallow"].float(),) * 2,
-        features["pooled"].float()[:, None],
-        geometry[:, None],
-        boxes[:, None],
-        features["presence"].float(),
-        points[:, None],
-        merge_landmark_heads(image, centred)[:, None],
+    low, high = points.min(1), points.max(1)
+    size = np.maximum((high - low) * np.float32(BOX_MARGIN), np.float32(0.05))
+    about = (image - image.mean(1, keepdims=True)) / size.mean(-1)[:, None, None]
+    centred = world - world.mean(1, keepdims=True)
+    flat = (len(image), -1)
+    return EmbeddedDetection(
+        features["pooled"].astype(np.float32),
+        np.concatenate([about.reshape(flat), 10 * centred.reshape(flat)], 1),
+        np.concatenate([(low + high) / 2, size], 1),
+        points,
+        np.stack([merge_heads(*pair) for pair in zip(image, centred)]),
     )
-
-
-def merge_landmark_heads(image: Tensor, world: Tensor) -> Tensor:
-    """Join both answers of the landmark network as `landmarks.merge_heads` does, for a batch.
-
-    Args:
-        image: (N, 21, 3) any unit. world: (N, 21, 3) metres, centred.
-
-    Returns:
-        (N, 21, 3) metres, centred.
-    """
-    image = image - image.mean(1, keepdim=True)
-    flat = image[..., :2]
-    factor = (flat * world[..., :2]).sum((1, 2)) / flat.square().sum((1, 2)).clamp(min=1e-12)
-    image = image * factor[:, None, None]
-    z = IMAGE_Z_SHARE * image[..., 2:] + (1 - IMAGE_Z_SHARE) * world[..., 2:]
-    return torch.cat([image[..., :2], z], -1)

@@ -17,9 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from hoi_ros.errors import InputError, MissingLibraryError, unknown_name
+from hoi_ros.hand.embedded_features import EmbeddedDetection
 from hoi_ros.hand.handos import Detection, HandOs, HandOsOutput
+from hoi_ros.hand.handos_config import ENGINES
+from hoi_ros.hand.handos_numpy import NumpyDecoder
+from hoi_ros.hand.weights_file import WeightsFile
 
-ENGINES = ("auto", "eager", "trace", "compile", "cuda_graph", "onnx", "tensorrt")
 TOLERANCE_M, TOLERANCE = 5e-4, 2e-3
 """Largest difference from eager in metres of a vertex, and in fractions of the image; half precision needs it."""
 _log = logging.getLogger(__name__)
@@ -102,7 +105,8 @@ def create_engine(network: HandOs, name: str = "auto", device: str = "cpu", cach
 
     Args:
         network: in eval mode.
-        name: one of `ENGINES`; auto is CUDA graphs on a GPU and a traced graph on the CPU.
+        name: one of `ENGINES`; auto is CUDA graphs on a GPU and a traced graph on the CPU (where
+            the estimator itself takes numpy, which needs no torch).
         device: 'cpu' or a CUDA device.
         cache: folder for built engines; None is ~/.cache/hoi_ros.
 
@@ -132,6 +136,8 @@ def create_engine(network: HandOs, name: str = "auto", device: str = "cpu", cach
 
 
 def _make(name: str, network: HandOs, device: str, cache: Path) -> DecoderEngine:
+    if name == "numpy":
+        return NumpyEngine(network)
     if name == "trace":
         return TracedEngine(network, device)
     if name == "compile":
@@ -179,6 +185,27 @@ class EagerEngine:
     def __call__(self, detection: Detection, camera: Tensor) -> DecodedBatch:
         with torch.inference_mode(), torch.autocast(self._device.type, torch.float16, enabled=self._cuda):
             return DecodedBatch(*self._flat(*(t.to(self._device) for t in flatten(detection, camera))))
+
+
+class NumpyEngine:
+    """`NumpyDecoder` behind the torch engines' face, to compare it with them; one instance an image."""
+
+    def __init__(self, network: HandOs):
+        arrays = {name: p.detach().cpu().numpy() for name, p in network.named_parameters()}
+        self._decoder = NumpyDecoder(WeightsFile(Path("in memory"), network.config, network.topology, arrays, {}))
+
+    def __call__(self, detection: Detection, camera: Tensor) -> DecodedBatch:
+        first, last, boxes = (
+            x[:, 0].numpy() for x in (detection.first_queries, detection.last_queries, detection.boxes)
+        )
+        assert detection.landmarks is not None and detection.landmarks_3d is not None
+        hands = EmbeddedDetection(
+            first, last, boxes, detection.landmarks[:, 0].numpy(), detection.landmarks_3d[:, 0].numpy()
+        )
+        maps, shallow = (tuple(x.numpy() for x in level) for level in (detection.features, detection.shallow))
+        answer = self._decoder.decode(maps, shallow, hands, camera.numpy())
+        named = (answer.joints_2d, answer.vertices, answer.joints_3d, answer.translation)
+        return DecodedBatch(*(torch.from_numpy(x)[:, None] for x in named))
 
 
 class TracedEngine:

@@ -20,14 +20,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hoi_ros.hand.handos_config import HandOsConfig, check_config
+from hoi_ros.hand.handos_config import STEP_2D, STEP_3D_M, HandOsConfig, check_config
 from hoi_ros.hand.handos_topology import JOINTS, HandTopology
 from hoi_ros.hand.mesh_from_joints import MeshFromJoints
 
 HAND_SPAN_M = 0.18
 """Length that a box of a hand is taken to show when its distance is first guessed."""
-STEP_2D, STEP_3D_M = 0.25, 0.05
-"""What a head's answer of 1 means: of the instance's box, and metres."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,9 @@ from hoi_ros.errors import InputError
 from hoi_ros.hand.handos_topology import HandTopology
 
 MASKS = ("a", "b", "c", "d")
+ENGINES = ("auto", "numpy", "eager", "trace", "compile", "cuda_graph", "onnx", "tensorrt")
+STEP_2D, STEP_3D_M = 0.25, 0.05
+"""What a head's answer of 1 means: of the instance's box, and metres."""
 
 
 @dataclass(frozen=True)

@@ -8,23 +8,22 @@ truth than the decoder's own vertices by 1 to 3 mm, so it is published unless th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from hoi_ros.datatypes import HandEstimate
-from hoi_ros.errors import InputError
+from hoi_ros.errors import InputError, unknown_name
 from hoi_ros.hand.config import HandConfig
 from hoi_ros.hand.embedded import EmbeddedHandEstimator, TrackMemory
-from hoi_ros.hand.embedded_features import CROP_SIDE, LandmarkFeatures, detection_from_features
-from hoi_ros.hand.engine import DecoderEngine, create_engine
-from hoi_ros.hand.handos import HandOs
-from hoi_ros.hand.handos_weights import SHIPPED, load_weights
+from hoi_ros.hand.embedded_features import CROP_SIDE, LandmarkFeatures
+from hoi_ros.hand.handos_config import ENGINES
+from hoi_ros.hand.handos_numpy import DecodedArrays, NumpyDecoder, runs_in_numpy
 from hoi_ros.hand.landmarks import HandLandmarks
 from hoi_ros.hand.regions import HandRegion
+from hoi_ros.hand.weights_file import SHIPPED, WeightsFile, read_weights
 from hoi_ros.hand_model import HandModel
 from hoi_ros.hand_model.model import MIRROR
 
@@ -42,15 +41,36 @@ class DecodedHand(HandLandmarks):
     """(V, 3) metres about the landmarks' mean, along the image's axes like `world_landmarks`."""
 
 
+CropDecoder = Callable[[dict[str, np.ndarray], np.ndarray], DecodedArrays]
+"""Features of N crops and their cameras (N, 4) in, hands out."""
+
+
+def create_decoder(content: WeightsFile, engine: str, device: str) -> CropDecoder:
+    """What runs the network: numpy on the CPU where it can, else one of torch's engines.
+
+    Raises:
+        InputError: unknown engine, numpy for a network or device that it does not run, or weights that do not fit.
+    """
+    if engine not in ENGINES:
+        raise unknown_name("handos_engine", engine, ENGINES)
+    if engine == "numpy" and device != "cpu":
+        raise InputError(f"handos_engine 'numpy' on {device}: it runs on the CPU; take another engine")
+    if engine == "numpy" or (engine == "auto" and device == "cpu" and runs_in_numpy(content.config)):
+        return NumpyDecoder(content)
+    from hoi_ros.hand.torch_decoder import TorchDecoder
+
+    return TorchDecoder(content, engine, device)
+
+
 class HandOsReader:
     """Reads hands in regions, with the face of `LandmarkNetwork`."""
 
-    def __init__(self, network: HandOs, engine: DecoderEngine, device: str, threads: int):
+    def __init__(self, content: WeightsFile, decoder: CropDecoder, device: str, threads: int):
         self._features = LandmarkFeatures(device, threads)
-        self._engine = engine
-        self._faces = network.topology.faces
+        self._decoder = decoder
+        self._faces = content.topology.faces
         # What the network leaves of the landmark network's joints keeps their way of lying.
-        self.offset_share = 1 - network.config.residual_share
+        self.offset_share = 1 - content.config.residual_share
 
     def read(
         self, color: np.ndarray, regions: Sequence[HandRegion], *, average_mirrored: bool = False
@@ -75,14 +95,12 @@ class HandOsReader:
 
     def _decode(self, crops: np.ndarray) -> tuple[np.ndarray, ...]:
         """2D joints (N, 21, 2) in the crop; joints and vertices about their mean, metres; presence (N,)."""
-        features = {name: torch.from_numpy(np.ascontiguousarray(v)) for name, v in self._features.read(crops).items()}
-        detection = detection_from_features(features)
-        camera = torch.tensor([TYPICAL_FOCAL, TYPICAL_FOCAL, 0.5, 0.5]).expand(len(crops), 4)
-        output = self._engine(detection, camera)
-        joints, vertices = output.joints_3d[:, 0], output.vertices[:, 0]
-        middle = joints.mean(1, keepdim=True)
-        arrays = (output.joints_2d[:, 0], joints - middle, vertices - middle, features["presence"][:, 0])
-        return tuple(a.float().cpu().numpy().astype(np.float64) for a in arrays)
+        features = self._features.read(crops)
+        camera = np.tile(np.array([TYPICAL_FOCAL, TYPICAL_FOCAL, 0.5, 0.5], np.float32), (len(crops), 1))
+        answer = self._decoder(features, camera)
+        middle = answer.joints_3d.mean(1, keepdims=True)
+        arrays = (answer.joints_2d, answer.joints_3d - middle, answer.vertices - middle, features["presence"][:, 0])
+        return tuple(a.astype(np.float64) for a in arrays)
 
     def _in_image(
         self, region: HandRegion, points: np.ndarray, joints: np.ndarray, vertices: np.ndarray, presence: float
@@ -100,9 +118,9 @@ class HandOsEstimator(EmbeddedHandEstimator):
         if config.hand_model:
             raise InputError("estimator 'handos' with a hand_model: its weights are the free hand's; leave one out")
         path = Path(config.handos_weights) if config.handos_weights else SHIPPED
-        network, _ = load_weights(path, HandModel.load())
-        engine = create_engine(network, config.handos_engine, device)
-        super().__init__(config, device, HandOsReader(network, engine, device, config.threads))
+        content = read_weights(path, HandModel.load())
+        decoder = create_decoder(content, config.handos_engine, device)
+        super().__init__(config, device, HandOsReader(content, decoder, device, config.threads))
 
     def _with_own_mesh(
         self, hand: HandEstimate, landmarks: HandLandmarks, memory: TrackMemory | None, dt_s: float

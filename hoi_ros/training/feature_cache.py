@@ -26,7 +26,7 @@ LABELS = tuple(f.name for f in fields(HandCrop) if f.name not in ("image", "segm
 FULL_PRECISION = ("landmarks", "world_landmarks", "presence", "handedness", "camera", "translation", "joints_2d")
 EASY, HARD, SHARDS_TO_HARD = 0.25, 0.8, 60
 """The curriculum: harshness of a shard's hardest crop, from the first shard to the one where it stays."""
-SMALL_SEGMENTS, PICTURES = 14, 8
+SMALL_SEGMENTS, PICTURES = 56, 8
 
 
 def make_shards(
@@ -37,6 +37,7 @@ def make_shards(
     processes: int = 1,
     backgrounds: Path | None = None,
     held_share: float = HELD_SHARE,
+    detail: bool = False,
 ) -> Iterator[Path]:
     """Write shards until `count` exist, skipping those that do; yields each as it is finished.
 
@@ -53,7 +54,9 @@ def make_shards(
         write_card(
             folder, "synthetic crops of the free hand" + (" over the user's photos" if backgrounds else ""), True
         )
-    jobs = [(folder, k, seed, backgrounds, held_share) for k in range(count) if not shard_path(folder, k).exists()]
+    jobs = [
+        (folder, k, seed, backgrounds, held_share, detail) for k in range(count) if not shard_path(folder, k).exists()
+    ]
     if processes < 2:
         yield from map(_make_shard, jobs)
         return
@@ -124,9 +127,9 @@ def crops_to_arrays(crops: list[HandCrop], reader: LandmarkFeatures) -> dict[str
     }
 
 
-def _make_shard(job: tuple[Path, int, int, Path | None, float]) -> Path:
-    folder, number, seed, backgrounds, held_share = job
-    source, reader = _workshop(seed, backgrounds, held_share)
+def _make_shard(job: tuple[Path, int, int, Path | None, float, bool]) -> Path:
+    folder, number, seed, backgrounds, held_share, detail = job
+    source, reader = _workshop(seed, backgrounds, held_share, detail)
     source.restart(number)
     levels = np.random.default_rng([seed, number]).uniform(0, harshness_of(number), SHARD_CROPS)
     batches = [[source.crop(Harshness.even(float(level))) for level in part] for part in np.split(levels, 16)]
@@ -142,8 +145,12 @@ def _make_shard(job: tuple[Path, int, int, Path | None, float]) -> Path:
 
 
 @lru_cache(maxsize=1)
-def _workshop(seed: int, backgrounds: Path | None, held_share: float) -> tuple[HandCropSource, LandmarkFeatures]:
+def _workshop(
+    seed: int, backgrounds: Path | None, held_share: float, detail: bool
+) -> tuple[HandCropSource, LandmarkFeatures]:
     """What a process makes once: one thread each, as there are as many processes as cores."""
     cv2.setNumThreads(1)
     raycast.THREADS = 1
-    return HandCropSource(seed, backgrounds=backgrounds, held_share=held_share), LandmarkFeatures(threads=1)
+    return HandCropSource(seed, backgrounds=backgrounds, held_share=held_share), LandmarkFeatures(
+        threads=1, detail=detail
+    )

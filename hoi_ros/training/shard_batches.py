@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hoi_ros.errors import InputError
-from hoi_ros.hand.embedded_features import detection_from_features
+from hoi_ros.hand.embedded_detection import detection_from_features
 from hoi_ros.hand.handos import Detection
 from hoi_ros.hand.losses import HandTargets
 from hoi_ros.training.feature_cache import FEATURES, read_shard

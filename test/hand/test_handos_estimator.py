@@ -15,9 +15,11 @@ from hoi_ros.datatypes import CameraIntrinsics, RgbdFrame
 from hoi_ros.errors import InputError
 from hoi_ros.geometry import project
 from hoi_ros.hand import HandConfig, create_hand_estimator
-from hoi_ros.hand.embedded_features import COMPACT, LandmarkFeatures, detection_from_features, merge_landmark_heads
+from hoi_ros.hand.embedded_detection import detection_from_features, merge_landmark_heads
+from hoi_ros.hand.embedded_features import COMPACT, LandmarkFeatures
 from hoi_ros.hand.engine import (
     EagerEngine,
+    NumpyEngine,
     OnnxEngine,
     TracedEngine,
     create_engine,
@@ -27,9 +29,10 @@ from hoi_ros.hand.engine import (
 )
 from hoi_ros.hand.handos import HandOs
 from hoi_ros.hand.handos_estimator import right_probability
-from hoi_ros.hand.handos_weights import SHIPPED, load_weights
+from hoi_ros.hand.handos_weights import load_weights
 from hoi_ros.hand.landmarks import merge_heads
 from hoi_ros.hand.regions import HandRegion
+from hoi_ros.hand.weights_file import SHIPPED
 from hoi_ros.hand_model import HandModel
 
 
@@ -173,6 +176,10 @@ def test_sides_come_from_normals():
 def network():
     config = replace(TINY, from_landmarks=True)
     return tiny_network(shaken=0.05, from_landmarks=config.from_landmarks)
+
+
+def test_the_numpy_engine_agrees_with_eager(network):
+    assert largest_difference(NumpyEngine(network), EagerEngine(network, "cpu"), network) < 0.1
 
 
 def test_a_traced_graph_agrees_with_eager(network):
