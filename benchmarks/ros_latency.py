@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import os
 import struct
 import subprocess
@@ -174,6 +175,8 @@ def measure(source: str, layout: str, path: str, arguments: argparse.Namespace) 
                 process.kill()
     if not len(heard.latencies_ms):
         return f"| {source} | {layout} | no mesh came | | | | | |"
+    if arguments.ages:
+        arguments.ages.write_text(json.dumps([round(float(age), 3) for age in heard.latencies_ms]), encoding="utf-8")
     ages = " | ".join(f"{age:.1f}" for age in np.percentile(heard.latencies_ms, [50, 95, 99]))
     missing = f"{heard.without_mesh} of {heard.pictures}"
     rate = f"{heard.poses / arguments.seconds:.1f}" if arguments.object else "-"
@@ -191,6 +194,7 @@ def main() -> int:
     parser.add_argument("--layout", action="append", default=[], choices=("composed", "apart"))
     parser.add_argument("--object", action="store_true", help="run tracker and reconstruction too")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--ages", type=Path, help="JSON file for the ages of all meshes of the last row, milliseconds")
     parser.add_argument("--role", default="")
     parser.add_argument("--frames-file", default="")
     arguments = parser.parse_args()

@@ -12,6 +12,7 @@ from typing import Any
 from hoi_ros.device import DEVICES
 from hoi_ros.errors import InputError
 
+ESTIMATORS = ("embedded", "handos")
 HELP = """what is measured:
   hands           found, MPJPE, PA-MPJPE (no reflection), 2D, handedness, jitter, ms; beside the mediapipe package
   tracking        ADD, ADD-S, rotation, translation, drift, ms; beside Open3D's RGB-D odometry and coloured ICP and
@@ -25,6 +26,8 @@ examples:
   ./hoi bench                                   the simulator, about 10 minutes on 2 cores
   ./hoi bench hands --data DIR --install-peers  your photos or films, beside mediapipe in an environment of its own
   ./hoi bench tracking reconstruction --scene rotate:drill --frames 300 --out out/bench
+  ./hoi bench hands --estimator embedded --estimator handos     both of ours side by side
+  ./hoi bench tracking reconstruction --full --meshes DIR --grasps FILE --frames 100    the whole object table
   ./hoi bench reconstruction --data FOLDER_OF_MESHES
   ./hoi simulate rotate:mug --out film; ./hoi run rgbd:film --out mine; ./hoi bench --data film --results mine
   ./hoi bench --compare                         the fixed set against benchmarks/baseline.json; exit code 1 when worse
@@ -51,6 +54,12 @@ def add_bench(verbs: Any) -> None:
     parser.add_argument("--dataset", default="", metavar="NAME", help="layout of --data, where its files do not tell")
     parser.add_argument("--scene", action="append", default=[], metavar="SCENE",
                         help="simulator scene, e.g. rotate:mug; may be said more than once")  # fmt: skip
+    parser.add_argument("--full", action="store_true",
+                        help="tracking and reconstruction: many more scenes, see --meshes, --grasps")  # fmt: skip
+    parser.add_argument("--meshes", type=Path, metavar="DIR", help="with --full: mug.glb, power_drill.glb, ... in hand")
+    parser.add_argument("--grasps", type=Path, metavar="FILE", help="with --full: captured grasps (docs/simulator.md)")
+    parser.add_argument("--estimator", action="append", default=[], choices=ESTIMATORS,
+                        help="hands: which of ours; said twice, both side by side")  # fmt: skip
     parser.add_argument("--frames", type=int, default=BenchOptions.frames, metavar="N",
                         help="frames of each film, photos of each set, 0 for all (default: %(default)s)")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="seed of the simulator (default: 0)")
@@ -80,8 +89,11 @@ def command_bench(options: argparse.Namespace) -> int:
         InputError: unknown target, bad data, or an output folder that cannot be written.
     """
     from hoi_ros.bench.options import BenchOptions
+    from hoi_ros.bench.overview import overview
     from hoi_ros.results import prepare_folder
 
+    if (options.meshes or options.grasps) and not (options.full or options.scene):
+        raise InputError("--meshes and --grasps belong to --full or to a --scene that uses them: say one of those too")
     if options.frames < 0:
         raise InputError(f"--frames {options.frames}: give 0 for all, or a number of frames")
     bench = BenchOptions(
@@ -90,6 +102,10 @@ def command_bench(options: argparse.Namespace) -> int:
         dataset=options.dataset,
         scenes=tuple(scene.removeprefix("sim:") for scene in options.scene),
         frames=options.frames,
+        full=options.full,
+        meshes=options.meshes,
+        grasps=options.grasps,
+        estimators=tuple(options.estimator),
         seed=options.seed,
         peers=not options.no_peers,
         peers_folder=options.peers,
@@ -107,6 +123,7 @@ def command_bench(options: argparse.Namespace) -> int:
         return _guard(bench, options, command)
     result = run_bench(bench) if options.results is None else _score(bench, options)
     print(result.markdown())
+    print(overview(result.rows))
     _write(result, bench, command)
     return 0
 
@@ -187,7 +204,9 @@ def _guard(bench: Any, options: argparse.Namespace, command: str) -> int:
 
 def _write(result: Any, bench: Any, command: str) -> None:
     """Files that were asked for."""
-    result.save(bench.out, bench.json, command)
+    from hoi_ros.bench.overview import overview
+
+    result.save(bench.out, bench.json, command, overview(result.rows))
     if bench.out is None:
         return
     from hoi_ros.bench.plots import draw_plots

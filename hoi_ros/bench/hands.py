@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,7 +28,7 @@ VISIBLE = 0.2
 """Share of a hand that must be visible for it to be one that has to be found."""
 PEER_BORDER = 0.25
 """Border, a share of the picture, that the peer gets where hands fill it."""
-OURS, LANDMARKS = "hoi_ros", "hoi_ros, before the fit"
+OURS, BEFORE_FIT = "hoi_ros", ", before the fit"
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,14 @@ class HandScore:
         return Curve("hands", self.sequence.name, method, values)
 
 
-def bench_hands(options: BenchOptions, sequences: list[LabelledSequence]) -> BenchResult:
+def estimator_configs(options: BenchOptions) -> dict[str, HandConfig]:
+    """Methods of this project by their names in the tables; the default estimator is called after the project alone."""
+    usual = HandConfig().estimator
+    names = tuple(dict.fromkeys(options.estimators)) or (usual,)
+    return {OURS if n == usual else f"{OURS} {n}": dataclasses.replace(HandConfig(), estimator=n) for n in names}
+
+
+def bench_hands(options: BenchOptions, sequences: Sequence[LabelledSequence]) -> BenchResult:
     """Run every method on every sequence."""
     result = BenchResult()
     peer: MediaPipeHands | None = None
@@ -178,7 +186,7 @@ def bench_hands(options: BenchOptions, sequences: list[LabelledSequence]) -> Ben
             for method, score in scores.items():
                 if score.counts:
                     result.rows.append(Row("hands", sequence.name, method, score.figures()))
-                    if method != LANDMARKS:
+                    if not method.endswith(BEFORE_FIT):
                         result.times.setdefault(f"hands: {method}", []).extend(score.ms)
                     curve = score.curve(method)
                     result.curves += [curve] if curve else []
@@ -190,37 +198,39 @@ def bench_hands(options: BenchOptions, sequences: list[LabelledSequence]) -> Ben
 
 def _run(options: BenchOptions, sequence: LabelledSequence, peer: MediaPipeHands | None) -> dict[str, HandScore]:
     """All methods on one sequence, frame by frame."""
-    estimator = create_hand_estimator(HandConfig(), options.device)
-    scores = {OURS: HandScore(sequence, True), LANDMARKS: HandScore(sequence, True)}
+    estimators = {name: create_hand_estimator(c, options.device) for name, c in estimator_configs(options).items()}
+    scores = {f"{name}{end}": HandScore(sequence, True) for name in estimators for end in ("", BEFORE_FIT)}
     if peer is not None:
         peer.reset()
         scores[f"{peer.name} {peer.version}"] = HandScore(sequence, False)
     count = min(len(sequence), options.frames) if options.frames else len(sequence)
-    sheet = ContactSheet(estimator, count)
+    sheets = {name: ContactSheet(estimator, count) for name, estimator in estimators.items()}
     for number, labelled in enumerate(tqdm(sequence, total=count, desc=sequence.name, disable=options.quiet)):
         if number >= count:
             break
         frame = _given(labelled.frame, options.guessed_camera)
-        start = time.perf_counter()
-        hands = estimator.estimate(frame, independent=sequence.independent_frames)
-        ms = (time.perf_counter() - start) * 1e3
-        scores[OURS].add(labelled, [_ours(h) for h in hands], ms)
-        scores[LANDMARKS].add(labelled, [_landmarks(h, frame.intrinsics) for h in hands], ms)
+        for name, estimator in estimators.items():
+            start = time.perf_counter()
+            hands = estimator.estimate(frame, independent=sequence.independent_frames)
+            ms = (time.perf_counter() - start) * 1e3
+            scores[name].add(labelled, [_ours(h) for h in hands], ms)
+            scores[name + BEFORE_FIT].add(labelled, [_landmarks(h, frame.intrinsics) for h in hands], ms)
+            if options.out is not None:
+                sheets[name].add(number, frame, hands)
         if peer is not None:
             border = PEER_BORDER if sequence.fills_picture else 0.0
             found, peer_ms = peer.find(frame.color, independent=sequence.independent_frames, border=border)
             scores[f"{peer.name} {peer.version}"].add(
                 labelled, [FoundHand(h["side"], h["joints_px"], h["joints_m"]) for h in found], peer_ms
             )
+    for name, estimator in estimators.items():
+        estimator.close()
         if options.out is not None:
-            sheet.add(number, frame, hands)
-    estimator.close()
-    if options.out is not None:
-        name = sequence.name.replace("/", "_").replace(":", "_")
-        sheet.save(options.out / f"hands_{name}.jpg")
-        scores[OURS].worst.save(options.out / f"failure_hands_{name}.jpg", "hand, worst PA-MPJPE mm (inf: missed)")
+            file = f"{sequence.name}{name.removeprefix(OURS)}.jpg".replace("/", "_").replace(":", "_").replace(" ", "_")
+            sheets[name].save(options.out / f"hands_{file}")
+            scores[name].worst.save(options.out / f"failure_hands_{file}", "hand, worst PA-MPJPE mm (inf: missed)")
     if all(score.joints == [] for score in scores.values()):
-        del scores[LANDMARKS]
+        scores = {name: score for name, score in scores.items() if not name.endswith(BEFORE_FIT)}
     return scores
 
 

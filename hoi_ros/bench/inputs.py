@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,26 +25,49 @@ from hoi_ros.evaluation.datasets.records import HandLabel, LabelledFrame, Labell
 from hoi_ros.evaluation.rendering import MeshRenderer
 from hoi_ros.geometry import make_transform, so3_exp
 from hoi_ros.simulation import Simulator, SimulatorConfig
+from hoi_ros.simulation.captured import list_captures
+from hoi_ros.simulation.scenes import parse_scene
 
 HAND_SCENES = ("bare", "handover", "rotate:box", "rotate:mug")
 OBJECT_SCENES = ("rotate:box", "rotate:drill", "rotate:mug", "rotate:bottle")
+FULL_SCENES = (
+    "rotate:box", "rotate:drill", "rotate:mug", "rotate:bottle", "rotate:can", "rotate:spray", "handover:bottle",
+    "handover:box", "grasp:mug", "grasp:drill",
+)  # fmt: skip
+FULL_MESHES = (
+    ("rotate", ("mustard_bottle", "power_drill", "mug", "cracker_box")), ("grasp", ("mustard_bottle", "sugar_box")),
+)  # fmt: skip
+"""Scenes of the full table with the meshes of a folder, by their files' stems."""
+FULL_REPLAYS = ("mug", "power_drill", "mustard_bottle", "cracker_box")
+"""Objects of the full table's captured grasps: the first sequence of each."""
+BEFORE_HOLD_S = 0.3
+"""Part of a film before its thing is held."""
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm")
 MESH_SUFFIXES = (".ply", ".obj", ".glb", ".stl")
 
 
 class SimulatedFilm(LabelledSequence):
-    """The first frames of a simulator scene."""
+    """Frames of a simulator scene from shortly before a hand holds the thing."""
 
-    def __init__(self, scene: str, frames: int, seed: int = 0, width: int = 640, height: int = 480) -> None:
-        self.simulator = Simulator(scene, SimulatorConfig(seed=seed, width=width, height=height))
-        self.name, self.fps = f"sim:{scene}", self.simulator.config.fps
-        self._frames = frames
+    def __init__(
+        self, scene: str, frames: int, seed: int = 0, width: int = 640, height: int = 480, meshes: Path | None = None
+    ) -> None:
+        """Make the scene; `meshes` is the folder in which a replay seeks its thing."""
+        item = str(meshes) if meshes and scene.startswith("replay:") else ""
+        self.simulator = Simulator(scene, SimulatorConfig(seed=seed, width=width, height=height, object=item))
+        kind, _, thing = scene.partition(":")
+        if kind == "replay":
+            thing = f"{self.simulator.object_names[0]}#{thing.rpartition('#')[2]}"
+        self.name = f"sim:{kind}:{Path(thing).name}" if thing else f"sim:{kind}"
+        self.fps = self.simulator.config.fps
+        self._start = max(0, round((self.simulator.scene.held_from_s - BEFORE_HOLD_S) * self.fps))
+        self._frames = min(frames, self.simulator.loop_frames - self._start) if self._start else frames
 
     def __len__(self) -> int:
         return self._frames
 
     def __getitem__(self, index: int) -> LabelledFrame:
-        return labelled(self.simulator.frame(index))
+        return labelled(self.simulator.frame(self._start + index))
 
     def object_mesh(self) -> TriangleMesh | None:
         return next(iter(self.simulator.object_meshes().values()), None)
@@ -126,14 +150,14 @@ class Film(LabelledSequence):
             yield LabelledFrame(RgbdFrame(color, camera, round(index * 1e9 / self.fps), index, name=self._path.name))
 
 
-def hand_sequences(options: BenchOptions) -> list[LabelledSequence]:
+def hand_sequences(options: BenchOptions) -> Sequence[LabelledSequence]:
     """What hands are measured on.
 
     Raises:
         InputError: the data folder holds nothing with hands.
     """
     if options.data is None:
-        return _simulated(options, HAND_SCENES)
+        return SimulatedFilms(options, HAND_SCENES)
     films = _files(options.data, VIDEO_SUFFIXES)
     if films and not options.dataset:
         return [Film(path) for path in films]
@@ -143,14 +167,14 @@ def hand_sequences(options: BenchOptions) -> list[LabelledSequence]:
     return found
 
 
-def object_sequences(options: BenchOptions) -> list[LabelledSequence]:
+def object_sequences(options: BenchOptions) -> Sequence[LabelledSequence]:
     """What tracking and reconstruction are measured on.
 
     Raises:
         InputError: the data folder holds no film with depth and object poses.
     """
     if options.data is None:
-        return _simulated(options, OBJECT_SCENES)
+        return SimulatedFilms(options, full_scenes(options) if options.full else OBJECT_SCENES)
     meshes = _files(options.data, MESH_SUFFIXES)
     if meshes and not options.dataset:
         return [Turntable(p.stem, _centred(read_mesh(p)), options.frames or 60) for p in meshes]
@@ -167,8 +191,41 @@ def object_sequences(options: BenchOptions) -> list[LabelledSequence]:
     return found
 
 
-def _simulated(options: BenchOptions, usual: tuple[str, ...]) -> list[LabelledSequence]:
-    return [SimulatedFilm(scene, options.frames or 300, options.seed) for scene in options.scenes or usual]
+def full_scenes(options: BenchOptions) -> tuple[str, ...]:
+    """Scenes of the full table: built-in things, and what the folder of meshes and the captured grasps add.
+
+    Raises:
+        InputError: the folder has none of the usual meshes, or the grasps cannot be read.
+    """
+    scenes, folder = list(FULL_SCENES), options.meshes
+    if folder is not None:
+        files = {path.stem: path for path in _files(folder, MESH_SUFFIXES)}
+        added = [f"{scene}:{files[name]}" for scene, names in FULL_MESHES for name in names if name in files]
+        if not added:
+            wanted = ", ".join(FULL_MESHES[0][1])
+            raise InputError(f"--meshes {folder}: expected files such as mug.glb there (any of {wanted})")
+        scenes += added
+    if options.grasps is not None:
+        captures = reversed(list_captures(options.grasps))
+        names = {name.lstrip("0123456789").lstrip("_"): number for number, name in captures}
+        scenes += [f"replay:{options.grasps}#{names[name]}" for name in FULL_REPLAYS if name in names]
+    return tuple(scenes)
+
+
+class SimulatedFilms(Sequence[LabelledSequence]):
+    """Films that are made when they are asked for, since each one's grasps take seconds and its scene memory."""
+
+    def __init__(self, options: BenchOptions, usual: tuple[str, ...]) -> None:
+        self._options, self._scenes = options, options.scenes or usual
+        for scene in self._scenes:
+            parse_scene(scene, "")  # a wrong name is said before hours of work
+
+    def __len__(self) -> int:
+        return len(self._scenes)
+
+    def __getitem__(self, index: Any) -> Any:
+        options = self._options
+        return SimulatedFilm(self._scenes[index], options.frames or 300, options.seed, meshes=options.meshes)
 
 
 def _files(path: Path, suffixes: tuple[str, ...]) -> list[Path]:

@@ -6,14 +6,17 @@ The measuring program is `benchmarks/ros_latency.py` of the source checkout; her
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 import hoi_ros
 from hoi_ros.bench.options import BenchOptions
@@ -34,21 +37,27 @@ def bench_latency(options: BenchOptions, seconds: float = 20.0) -> BenchResult:
     if importlib.util.find_spec("rclpy") is None:
         result.skipped.append("latency: ROS 2 is not installed; './hoi doctor' tells how")
         return result
-    for name, source in CASES:
-        for layout in LAYOUTS:
-            figures = _case(source, layout, seconds, options.device)
+    cases = [(name, source, layout) for name, source in CASES for layout in LAYOUTS]
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, source, layout in tqdm(cases, desc="latency", unit="case", disable=options.quiet):
+            figures, ages = _case(source, layout, seconds, options.device, scratch)
             if isinstance(figures, str):
                 result.skipped.append(f"latency, {name}, {layout}: {figures}")
             else:
                 result.rows.append(Row("latency", name, layout, figures))
+                result.times[f"latency: {name}, {layout}"] = ages
     return result
 
 
-def _case(source: str, layout: str, seconds: float, device: str) -> dict[str, Figure] | str:
-    """One row, or why there is none."""
+def _case(
+    source: str, layout: str, seconds: float, device: str, scratch: str
+) -> tuple[dict[str, Figure] | str, list[float]]:
+    """One row, or why there is none; and the ages of all meshes, milliseconds."""
+    ages_file = Path(scratch) / "ages.json"
+    ages_file.unlink(missing_ok=True)
     command = [
         sys.executable, str(PROGRAM), "--seconds", f"{seconds:g}", "--source", source, "--layout", layout,
-        "--device", "cpu" if device == "auto" else device,
+        "--device", "cpu" if device == "auto" else device, "--ages", str(ages_file),
     ]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     watch = ProcessWatch(process.pid)
@@ -56,11 +65,13 @@ def _case(source: str, layout: str, seconds: float, device: str) -> dict[str, Fi
     watch.stop()
     rows = [line for line in output.splitlines() if line.startswith(f"| {source} |")]
     if not rows:
-        return "no mesh came" if process.returncode == 0 else f"it ended with code {process.returncode}"
+        why = "no mesh came" if process.returncode == 0 else f"it ended with code {process.returncode}"
+        return why, []
     figures = figures_of(rows[-1])
     if isinstance(figures, str):
-        return figures
-    return figures | {"cpu_percent_of_a_core": watch.cpu_percent(), "memory_mb": watch.memory_mb()}
+        return figures, []
+    ages = [float(age) for age in json.loads(ages_file.read_text(encoding="utf-8"))]
+    return figures | {"cpu_percent_of_a_core": watch.cpu_percent(), "memory_mb": watch.memory_mb()}, ages
 
 
 def figures_of(row: str) -> dict[str, Figure] | str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from hoi_ros.bench.failures import ObjectDrift, save_gaps
+from hoi_ros.bench.hands import estimator_configs
 from hoi_ros.bench.options import BenchOptions
 from hoi_ros.bench.peers.registration import RegistrationTracker, registration_peers
 from hoi_ros.bench.peers.voxel_block_grid import VoxelBlockGridFusion
@@ -60,11 +61,13 @@ class _Fusion:
         self.mesh, self.mesh_ms = timed(self.extract)
 
 
-def bench_objects(options: BenchOptions, sequences: list[LabelledSequence], targets: tuple[str, ...]) -> BenchResult:
+def bench_objects(
+    options: BenchOptions, sequences: Sequence[LabelledSequence], targets: tuple[str, ...]
+) -> BenchResult:
     """Run tracking, reconstruction or both on every sequence, in one pass over its frames."""
     result = BenchResult()
-    for sequence in sequences:
-        run = _ObjectRun(options, sequence, targets, result)
+    for number, sequence in enumerate(sequences, 1):
+        run = _ObjectRun(options, sequence, targets, result, f"{number}/{len(sequences)} {sequence.name}")
         run.process()
         run.judge()
     return result
@@ -72,16 +75,19 @@ def bench_objects(options: BenchOptions, sequences: list[LabelledSequence], targ
 
 class _ObjectRun:
     def __init__(
-        self, options: BenchOptions, sequence: LabelledSequence, targets: tuple[str, ...], result: BenchResult
-    ) -> None:
+        self, options: BenchOptions, sequence: LabelledSequence, targets: tuple[str, ...], result: BenchResult,
+        label: str,
+    ) -> None:  # fmt: skip
         self.options, self.sequence, self.targets, self.result = options, sequence, targets, result
+        self.label = label
         mesh = sequence.object_mesh()
         assert mesh is not None
         self.mesh = mesh
         self.count = min(len(sequence), options.frames) if options.frames else len(sequence)
         self.first_mask = sequence.first_mask()
         self.held = bool(sequence[0].hands) or self.first_mask is not None
-        self.pipeline = HoiPipeline(PipelineConfig(device=options.device)) if self.held else None
+        hand = next(iter(estimator_configs(options).values()))
+        self.pipeline = HoiPipeline(PipelineConfig(hand, device=options.device)) if self.held else None
         self.tracks = {OURS: _Track()} if self.held else {}
         self.trackers: list[RegistrationTracker] = []
         if options.peers and "tracking" in targets:
@@ -124,7 +130,7 @@ class _ObjectRun:
             fusion.finish()
 
     def _frames(self) -> Iterator[LabelledFrame]:
-        bar = tqdm(self.sequence, total=self.count, desc=self.sequence.name, disable=self.options.quiet)
+        bar = tqdm(self.sequence, total=self.count, desc=self.label, disable=self.options.quiet)
         for number, item in enumerate(bar):
             if number >= self.count:
                 break

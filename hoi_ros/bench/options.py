@@ -34,5 +34,13 @@ class BenchOptions:
     """Folder for tables, plots, sheets and meshes."""
     json: Path | None = None
     quiet: bool = False
+    estimators: tuple[str, ...] = ()
+    """Hand estimators to measure beside each other, the first one in the whole pipeline too; none takes the default."""
+    full: bool = False
+    """Many more films of tracking and reconstruction."""
+    meshes: Path | None = None
+    """`full`: folder of meshes for more films."""
+    grasps: Path | None = None
+    """`full`: file of captured grasps for more films."""
     tracking_peers: tuple[str, ...] = ()
     """Names of the trackers to compare with; none takes all."""

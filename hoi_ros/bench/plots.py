@@ -131,20 +131,28 @@ def _growth(result: BenchResult, out: Path) -> list[Path]:
     curves = [c for c in result.curves if c.target == "growth"]
     if not curves:
         return []
-    figure, axes = _figure(1, len(curves))
-    for axis, curve in zip(axes, curves):
-        (unit, at), *figures = curve.values.items()
-        for name, values in figures:
-            axis.plot(at, values, "o-", ms=3, label=name)
-        axis.set(title=curve.sequence, xlabel=unit, ylim=(0, None), xscale="log" if unit == "frames" else "linear")
+    return [_growth_of(curve, out) for curve in curves]
+
+
+def _growth_of(curve: Curve, out: Path) -> Path:
+    """Milliseconds in one panel, megabytes in another where they are known."""
+    (unit, at), *figures = curve.values.items()
+    panels = [(end, own) for end in ("_ms", "_mb") if (own := [f for f in figures if f[0].endswith(end)])]
+    figure, axes = _figure(1, len(panels), 5)
+    for axis, (end, own) in zip(axes, panels):
+        for name, values in own:
+            axis.plot(at, values, "o-", ms=4, label=name.removesuffix(end))
+        axis.set(xlabel=unit, ylabel={"_ms": "ms", "_mb": "MB"}[end], xscale="log" if unit == "frames" else "linear")
+        axis.set_ylim(0, 1.1 * max(np.nanmax(values) for _, values in own))
         _legend(axis)
-    return [_save(figure, out / "growth.png")]
+    figure.suptitle(f"growth with {curve.sequence}", fontsize=10)
+    return _save(figure, out / f"growth_{curve.sequence.replace(' ', '_')}.png")
 
 
 def _latency(result: BenchResult, out: Path) -> list[Path]:
-    """Milliseconds a frame of every method as histograms; the live system's percentiles as bars."""
-    written = []
-    groups = list(dict.fromkeys(name.split(":")[0] for name in result.times))
+    """Histograms: milliseconds a frame of every method, and ages of the meshes of the live system."""
+    written = _ages(result, out)
+    groups = list(dict.fromkeys(name.split(":")[0] for name in result.times if not name.startswith("latency:")))
     if groups:
         figure, axes = _figure(1, len(groups), 5)
         for axis, group in zip(axes, groups):
@@ -156,14 +164,23 @@ def _latency(result: BenchResult, out: Path) -> list[Path]:
             axis.set(title=group, xlabel="ms a frame", ylabel="frames", xscale="log")
             _legend(axis)
         written.append(_save(figure, out / "times.png"))
-    rows = [r for r in result.rows if r.target == "latency"]
-    if rows:
-        figure, (axis,) = _figure(1, 1, 6)
-        for shift, name in enumerate(("ms_p50", "ms_p95", "ms_p99")):
-            values = [float(r.figures[name]) for r in rows]  # type: ignore[arg-type]
-            axis.bar(np.arange(len(rows)) + 0.27 * (shift - 1), values, 0.25, label=name.removeprefix("ms_"))
-        axis.set_xticks(np.arange(len(rows)), [f"{r.sequence}\n{r.method}" for r in rows], fontsize=7)
-        axis.set(ylabel="camera stamp to mesh in another process, ms")
-        axis.legend(fontsize=7)
-        written.append(_save(figure, out / "latency.png"))
     return written
+
+
+def _ages(result: BenchResult, out: Path) -> list[Path]:
+    """One panel a case, one histogram a layout, its 95th percentile as a dashed line."""
+    names = [name for name in result.times if name.startswith("latency: ")]
+    cases = list(dict.fromkeys(name.removeprefix("latency: ").rpartition(", ")[0] for name in names))
+    if not cases:
+        return []
+    highest = float(np.percentile(np.concatenate([result.times[name] for name in names]), 99.5))
+    figure, axes = _figure(1, len(cases), 5)
+    for axis, case in zip(axes, cases):
+        for name in (n for n in names if n.startswith(f"latency: {case}, ")):
+            ages = np.array(result.times[name])
+            label = f"{name.rpartition(', ')[2]}: p50 {np.median(ages):.1f}, p95 {np.percentile(ages, 95):.1f} ms"
+            bars = axis.hist(np.minimum(ages, highest), np.linspace(0, highest, 60), alpha=0.5, label=label)[2]
+            axis.axvline(np.percentile(ages, 95), ls="--", lw=1, color=bars[0].get_facecolor())
+        axis.set(title=case, xlabel="camera stamp to mesh in another process, ms", ylabel="meshes")
+        _legend(axis)
+    return [_save(figure, out / "latency.png")]

@@ -90,11 +90,13 @@ class BenchResult:
             "skipped": self.skipped,
         }  # fmt: skip
 
-    def save(self, out: Path | None, json_path: Path | None, command: str) -> None:
-        """Write results.md and results.json into `out`, and JSON to `json_path`."""
+    def save(self, out: Path | None, json_path: Path | None, command: str, overview: str = "") -> None:
+        """Write results.md (ending with `overview`) and results.json into `out`, and JSON to `json_path`."""
         text = json.dumps(self.record(command), indent=1) + "\n"
         if out is not None:
-            (out / "results.md").write_text(f"`{command}`\n\n{describe(machine())}\n\n{self.markdown()}", "utf-8")
+            (out / "results.md").write_text(
+                f"`{command}`\n\n{describe(machine())}\n\n{self.markdown()}\n{overview}", "utf-8"
+            )
             (out / "results.json").write_text(text, "utf-8")
         if json_path is not None:
             json_path.write_text(text, "utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def score_results(options: BenchOptions, folder: Path, units: str) -> BenchResul
     return result
 
 
-def _only(sequences: list[LabelledSequence], options: BenchOptions) -> LabelledSequence:
+def _only(sequences: Sequence[LabelledSequence], options: BenchOptions) -> LabelledSequence:
     if len(sequences) != 1:
         names = ", ".join(s.name for s in sequences[:5])
         raise InputError(f"--results belong to one film, and {options.data} holds {len(sequences)} ({names}): name one")

@@ -70,6 +70,23 @@ def read_capture(text: str, seed: int) -> CapturedGrasp:
     return CapturedGrasp(key, _object_of(path.parent / "index.csv", key), joints, poses)
 
 
+def list_captures(path: Path) -> list[tuple[int, str]]:
+    """Number (as in `FILE.npz#NUMBER`) and object's name of every sequence of a file.
+
+    Raises:
+        InputError: missing or damaged file or index.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            keys = sorted(item.removesuffix("/joints21") for item in archive.files if item.endswith("/joints21"))
+    except FileNotFoundError as error:
+        raise InputError(f"captured grasps {path}: no such file; check the path") from error
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise InputError(f"captured grasps {path} cannot be read ({error}); see docs/simulator.md") from error
+    objects = _objects_by_key(path.parent / "index.csv")
+    return [(number, objects[key]) for number, key in enumerate(keys) if key in objects]
+
+
 def _choose(keys: list[str], choice: str, seed: int, path: Path) -> str:
     if not choice:
         return keys[int(np.random.default_rng([seed, 907]).integers(len(keys)))]
@@ -83,14 +100,19 @@ def _choose(keys: list[str], choice: str, seed: int, path: Path) -> str:
 
 
 def _object_of(path: Path, key: str) -> str:
+    objects = _objects_by_key(path)
+    if key not in objects:
+        raise InputError(f"{path} does not name the object of sequence '{key}'")
+    return objects[key]
+
+
+def _objects_by_key(path: Path) -> dict[str, str]:
+    """Key of every sequence to its object's name, by the index beside the grasps."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                if row["sequence"].replace("/", "__") == key:
-                    return row["object"]
+            return {row["sequence"].replace("/", "__"): row["object"] for row in csv.DictReader(file)}
     except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} cannot be read ({error}): it must name sequence and object of each grasp") from error
-    raise InputError(f"{path} does not name the object of sequence '{key}'")
 
 
 def find_mesh(grasps: Path, object_name: str, asked: str) -> str:

@@ -46,6 +46,11 @@ class Scene:
     shape: np.ndarray | None = None
     """(10,) the hands' shape, where the scene decides it."""
 
+    @property
+    def held_from_s(self) -> float:
+        """Seconds from which on a hand holds the thing, for the first time."""
+        return 0.0
+
     def at(self, time_s: float) -> SceneState:
         """The state at a time; the same at `time_s + period_s`."""
         return SceneState((), None)

@@ -74,6 +74,10 @@ class GraspScene(Scene):
         time = time_s % self.period_s
         return [stay.hold for stay in self.stays if stay.closed <= time <= stay.open]
 
+    @property
+    def held_from_s(self) -> float:
+        return self.stays[0].closed
+
     def _tell(self, plan: GraspPlan) -> None:
         """Lay the course of the thing through time, and the stays of the hands along it."""
         course = PoseCourse(self._on_table(plan.yaw_start))

@@ -68,6 +68,10 @@ class ReplayScene(Scene):
         self.period_s = 2 * self.once_s
         self.holding = holding
 
+    @property
+    def held_from_s(self) -> float:
+        return float(np.argmax(self.holding > 0.9)) / CAPTURE_HZ
+
     def at(self, time_s: float) -> SceneState:
         """The state at a time."""
         time = time_s % self.period_s

@@ -57,13 +57,14 @@ def test_plots_are_drawn(tmp_path):
     lost = Curve(
         "tracking", "a", "peer", {"frame": frames, "ADD mm": np.full(40, np.inf), "distance m": random.random(40)}
     )
-    growth = Curve("growth", "hands", "ours", {"hands": np.arange(3.0), "hand_ms": np.arange(3.0)})
+    growth = Curve("growth", "image size", "ours", {"megapixels": np.arange(3.0), "hand_ms": np.arange(3.0)})
     rows = [Row("tracking", "a", "ours", {"ms_p50": 5.0, "add_auc": 90.0}),
             Row("latency", "one hand", "composed", {"ms_p50": 5.0, "ms_p95": 6.0, "ms_p99": 7.0})]  # fmt: skip
-    result = BenchResult(rows, {"tracking: ours": [5.0, 6.0]}, [curve, lost, growth])
+    times = {"tracking: ours": [5.0, 6.0], "latency: one hand, composed": [5.0, 6.0, 9.0]}
+    result = BenchResult(rows, times, [curve, lost, growth])
     names = {path.name for path in draw_plots(result, tmp_path)}
-    assert names == {"tracking_over_time.png", "tracking_against.png", "accuracy_against_time.png", "growth.png",
-                     "times.png", "latency.png"}  # fmt: skip
+    assert names == {"tracking_over_time.png", "tracking_against.png", "accuracy_against_time.png",
+                     "growth_image_size.png", "times.png", "latency.png"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
