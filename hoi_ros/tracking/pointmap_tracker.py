@@ -45,7 +45,7 @@ from hoi_ros.tracking.pointmap_structure import (
     projected,
 )
 
-GRASP_PULL, MASK_STEP, MASK_PULL, SPIN_KEPT = 0.5, 0.3, 0.1, 0.8
+GRASP_PULL, MASK_STEP, MASK_PULL, SPIN_KEPT = 0.9, 0.3, 0.1, 0.8
 CARRIED = "from colour alone: too plain or too fast to be followed itself, taken to move with the hand"
 _FIRM_LIMIT = 1 / 0.0007**2
 
