@@ -18,6 +18,7 @@ HELP = """what is measured:
   tracking        ADD, ADD-S, rotation, translation, drift, ms; beside Open3D's RGB-D odometry and coloured ICP and
                   small_gicp, which get the object's masked pixels
   reconstruction  Chamfer distance and F-scores by HOLD's and BundleSDF's protocols; beside Open3D VoxelBlockGrid
+  interaction     hand and object of finished results: CD_h, volume of intersection, depth, contact recall
   latency         camera stamp to mesh in another process, of the running ROS 2 system; CPU and memory
   growth          cost against image size, hands, object size and length of the film
   all             everything above (default: hands, tracking, reconstruction)
@@ -30,6 +31,7 @@ examples:
   ./hoi bench tracking reconstruction --full --meshes DIR --grasps FILE --frames 100    the whole object table
   ./hoi bench reconstruction --data FOLDER_OF_MESHES
   ./hoi simulate rotate:mug --out film; ./hoi run rgbd:film --out mine; ./hoi bench --data film --results mine
+  ./hoi bench interaction --data film --results mine    needs a closed mesh (reconstruction_node.watertight=true)
   ./hoi bench --compare                         the fixed set against benchmarks/baseline.json; exit code 1 when worse
   ./hoi bench --compare --accuracy-only         the same for continuous integration: no times, no peers
 
@@ -121,7 +123,7 @@ def command_bench(options: argparse.Namespace) -> int:
     command = shlex.join(["./hoi", "bench", *sys.argv[2:]])
     if options.compare or options.record_baseline:
         return _guard(bench, options, command)
-    result = run_bench(bench) if options.results is None else _score(bench, options)
+    result = run_bench(bench, command) if options.results is None else _score(bench, options)
     print(result.markdown())
     print(overview(result.rows))
     _write(result, bench, command)
@@ -137,8 +139,8 @@ def _check_writable(path: Path) -> None:
         raise InputError(f"--json {path}: cannot be written; give another file")
 
 
-def run_bench(bench: Any) -> Any:
-    """Everything that was asked for, in one result.
+def run_bench(bench: Any, command: str = "") -> Any:
+    """Everything that was asked for, in one result; tables so far are written after every film of an object.
 
     Raises:
         InputError: bad data.
@@ -155,7 +157,10 @@ def run_bench(bench: Any) -> Any:
     if "hands" in bench.targets:
         result.add(bench_hands(bench, hand_sequences(bench)))
     if objects:
-        result.add(bench_objects(bench, object_sequences(bench), objects))
+        films = object_sequences(bench)
+        result.add(bench_objects(bench, films, objects, lambda part: part.save(bench.out, None, f"{command} (part)")))
+    if "interaction" in bench.targets:
+        result.skipped.append("interaction: judged of finished results alone; give --data FILM --results DIR")
     if "latency" in bench.targets:
         result.add(bench_latency(bench))
     if "growth" in bench.targets:

@@ -62,14 +62,21 @@ class _Fusion:
 
 
 def bench_objects(
-    options: BenchOptions, sequences: Sequence[LabelledSequence], targets: tuple[str, ...]
+    options: BenchOptions,
+    sequences: Sequence[LabelledSequence],
+    targets: tuple[str, ...],
+    after_each: Callable[[BenchResult], None] = lambda result: None,
 ) -> BenchResult:
-    """Run tracking, reconstruction or both on every sequence, in one pass over its frames."""
+    """Run tracking, reconstruction or both on every sequence, in one pass over its frames.
+
+    `after_each` is shown the results so far after every sequence.
+    """
     result = BenchResult()
     for number, sequence in enumerate(sequences, 1):
         run = _ObjectRun(options, sequence, targets, result, f"{number}/{len(sequences)} {sequence.name}")
         run.process()
         run.judge()
+        after_each(result)
     return result
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hoi_ros.bench.peers.environment import DEFAULT_FOLDER
 
-TARGETS = ("hands", "tracking", "reconstruction", "latency", "growth")
+TARGETS = ("hands", "tracking", "reconstruction", "interaction", "latency", "growth")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from hoi_ros.bench.hands import FoundHand, HandScore
 from hoi_ros.bench.inputs import hand_sequences, object_sequences
+from hoi_ros.bench.interaction import score_interaction
 from hoi_ros.bench.options import BenchOptions
 from hoi_ros.bench.results import BenchResult, Row
 from hoi_ros.errors import InputError
@@ -36,6 +37,8 @@ def score_results(options: BenchOptions, folder: Path, units: str) -> BenchResul
         result.rows.append(_hands(predictions, sequence, options.quiet))
     if predictions.T_camera_object is not None and {"tracking", "reconstruction"} & set(options.targets):
         result.rows += _object(predictions, _only(object_sequences(options), options), options.quiet)
+    if "interaction" in options.targets:
+        result.rows.append(score_interaction(predictions, _only(object_sequences(options), options), options.quiet))
     return result
 
 

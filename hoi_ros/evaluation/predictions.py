@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,15 @@ class HandRows:
     """(R, 21, 3) metres."""
     joints_px: np.ndarray
     """(R, 21, 2)."""
+    vertices_camera: np.ndarray | None = None
+    """(R, V, 3) metres; None where the file has no meshes."""
+    faces: np.ndarray | None = None
+    """(F, 3) of a right hand; a left one has the same triangles turned round."""
+
+    def faces_of(self, row: int) -> np.ndarray:
+        """(F, 3) triangles of a row's mesh, wound outwards."""
+        assert self.faces is not None
+        return self.faces if self.handedness[row] == "right" else np.ascontiguousarray(self.faces[:, ::-1])
 
 
 @dataclass(frozen=True)
@@ -93,7 +103,31 @@ def _hands(path: Path, units: str) -> HandRows:
             raise InputError(f"{path}, field '{name}': rows of shape {data[name].shape[1:]}, expected {shape}")
     joints = metres_of(data["joints_camera_m"], units, file=str(path), field="joints_camera_m")
     require_metres(joints, file=str(path), field="joints_camera_m")
-    return HandRows(data["frame"], data["handedness"], data["track_id"], joints, data["joints_px"].astype(np.float64))
+    vertices, faces = _meshes(data, len(joints), units, path)
+    return HandRows(
+        data["frame"],
+        data["handedness"],
+        data["track_id"],
+        joints,
+        data["joints_px"].astype(np.float64),
+        vertices,
+        faces,
+    )
+
+
+def _meshes(
+    data: Mapping[str, np.ndarray], count: int, units: str, path: Path
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Vertices (R, V, 3) in metres and triangles (F, 3) of the hands, where the file has both."""
+    if "vertices_camera_m" not in data or "faces" not in data:
+        return None, None
+    vertices, faces = data["vertices_camera_m"], data["faces"]
+    require_same_length({"frame": count, "vertices_camera_m": len(vertices)}, file=str(path))
+    if vertices.ndim != 3 or vertices.shape[2] != 3:
+        raise InputError(f"{path}, field 'vertices_camera_m': shape {vertices.shape}, expected (R, V, 3)")
+    if faces.ndim != 2 or faces.shape[1] != 3 or faces.min(initial=0) < 0 or faces.max(initial=0) >= vertices.shape[1]:
+        raise InputError(f"{path}, field 'faces': expected (F, 3) numbers of the {vertices.shape[1]} vertices")
+    return metres_of(vertices, units, file=str(path), field="vertices_camera_m"), faces
 
 
 def _poses(path: Path, units: str) -> tuple[np.ndarray, np.ndarray]:

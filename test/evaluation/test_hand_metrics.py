@@ -19,6 +19,13 @@ def test_identity_is_perfect():
     np.testing.assert_allclose(m.pa_mpvpe(HANDS, HANDS), 0, atol=1e-12)
 
 
+def test_aligned_vertices_forgive_place_turn_and_size():
+    turn = Rotation.random(6, random_state=4).as_matrix()
+    moved = 1.4 * HANDS @ np.swapaxes(turn, 1, 2) + RANDOM.normal(size=(6, 1, 3))
+    np.testing.assert_allclose(m.pa_mpvpe(moved, HANDS), 0, atol=1e-9)
+    assert m.mpjpe(moved, HANDS).min() > 0.1 and m.pa_mpvpe(NOISY, HANDS).min() > 0.001
+
+
 def test_a_mirrored_hand_is_not_perfect():
     assert m.pa_mpvpe(MIRRORED, HANDS).min() > 0.01
     aligned = m.procrustes_align(MIRRORED, HANDS)

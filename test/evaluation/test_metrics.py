@@ -149,8 +149,10 @@ def test_surfaces_agree_with_brute_force_and_open3d():
     found = m.compare_surfaces(a, b)
     assert found.chamfer_mm == pytest.approx((forward.mean() + backward.mean()) / 2 * 1e3)
     assert found.chamfer_cm2 == pytest.approx(((forward * 100) ** 2).mean() + ((backward * 100) ** 2).mean())
-    precision, recall = (forward < 0.005).mean(), (backward < 0.005).mean()
-    assert found.f5_percent == pytest.approx(100 * 2 * precision * recall / (precision + recall))
+    for distance, score in ((0.005, found.f5_percent), (0.010, found.f10_percent)):
+        precision, recall = (forward < distance).mean(), (backward < distance).mean()
+        assert score == pytest.approx(100 * 2 * precision * recall / (precision + recall))
+    assert found.f5_percent < found.f10_percent - 5
     clouds = [open3d.geometry.PointCloud(open3d.utility.Vector3dVector(x)) for x in (a, b)]
     np.testing.assert_allclose(clouds[0].compute_point_cloud_distance(clouds[1]), m.nearest_distances(a, b))
 
