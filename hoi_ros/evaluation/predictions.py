@@ -90,7 +90,14 @@ def read_predictions(folder: Path, units: str = "m") -> Predictions:
         raise InputError(f"results: expected hands.npz or object_poses.txt in {folder}, and neither is there")
     hands = _hands(hands_path, units) if hands_path.exists() else None
     stamps, poses = _poses(poses_path, units) if poses_path.exists() else (None, None)
-    return Predictions(folder, hands, stamps, poses, read_mesh(mesh_path) if mesh_path.exists() else None)
+    return Predictions(folder, hands, stamps, poses, _mesh(mesh_path, units) if mesh_path.exists() else None)
+
+
+def _mesh(path: Path, units: str) -> TriangleMesh:
+    mesh = read_mesh(path)
+    require_rows(len(mesh.faces), file=str(path), field="faces")
+    vertices = metres_of(mesh.vertices, units, file=str(path), field="vertices")
+    return TriangleMesh(vertices.astype(np.float32), mesh.faces, mesh.colors)
 
 
 def _hands(path: Path, units: str) -> HandRows:

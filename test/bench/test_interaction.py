@@ -45,12 +45,11 @@ def write(folder, film, *, open_mesh=False, poses=True, shift=(0.0, 0.0, 0.0), *
     return folder
 
 
-def judge(film, results, tmp_path, capsys):
+def judge(film, results, tmp_path, capsys, *more):
     """Exit code, the row, and what was said."""
     path = tmp_path / "row.json"
-    code = main(
-        ["bench", "interaction", "--data", str(film), "--results", str(results), "--json", str(path), "--quiet"]
-    )
+    arguments = ["--data", str(film), "--results", str(results), "--json", str(path), "--quiet", *more]
+    code = main(["bench", "interaction", *arguments])
     return code, json.loads(path.read_text())["rows"][0] if code == 0 else {}, capsys.readouterr().err
 
 
@@ -82,3 +81,33 @@ def test_what_cannot_be_judged_names_file_and_field(film, tmp_path, capsys):
     for results, said in cases.values():
         code, _, error = judge(film, results, tmp_path, capsys)
         assert code == 2 and said in error and error.count("\n") == 1, error
+
+
+def test_everything_in_millimetres(film, tmp_path, capsys):
+    truth = read_truth(film)
+    arrays = {"joints_camera_m": truth.joints_camera_m * 1000, "vertices_camera_m": truth.vertices_camera_m * 1000}
+    results = write(tmp_path / "a", film, **arrays)
+    mesh = read_mesh(film / "meshes" / "box.ply")
+    save_mesh(TriangleMesh(mesh.vertices * 1000, mesh.faces), results / "object.ply")
+    poses = truth.T_camera_object[:, 0].copy()
+    poses[:, :3, 3] *= 1000
+    lines = [tum_line(ns * 1e-9, T) for ns, T in zip(truth.stamp_ns, poses)]
+    (results / "object_poses.txt").write_text("\n".join(lines))
+    code, row, _ = judge(film, results, tmp_path, capsys, "--units", "mm")
+    assert code == 0 and row["cd_h_cm2"] < 0.02 and row["contact_recall_percent"] == 100
+    code, _, error = judge(film, results, tmp_path, capsys)
+    assert code == 2 and "hands.npz, field 'joints_camera_m'" in error and "--units mm" in error
+
+
+def test_empty_files_are_refused_by_name(film, tmp_path, capsys):
+    results = write(tmp_path / "a", film)
+    (results / "object_poses.txt").write_text("# nothing\n")
+    code, _, error = judge(film, results, tmp_path, capsys)
+    assert code == 2 and "object_poses.txt, field 'pose lines' is empty" in error
+    results = write(tmp_path / "b", film)
+    (results / "object.ply").write_text(
+        "ply\nformat ascii 1.0\nelement vertex 0\nproperty float x\nproperty float y\nproperty float z\n"
+        "element face 0\nproperty list uchar int vertex_indices\nend_header\n"
+    )
+    code, _, error = judge(film, results, tmp_path, capsys)
+    assert code == 2 and "object.ply" in error, error

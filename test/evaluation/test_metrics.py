@@ -159,6 +159,9 @@ def test_surfaces_agree_with_brute_force_and_open3d():
 
 def test_absent_mesh_is_worst():
     assert m.compare_surfaces(np.zeros((0, 3)), BALL.vertices) == m.ABSENT_SURFACE
+    absent = m.ABSENT_SURFACE
+    assert np.isinf((absent.accuracy_mm, absent.completeness_mm, absent.chamfer_mm, absent.chamfer_cm2)).all()
+    assert absent.f5_percent == absent.f10_percent == 0
     with pytest.raises(ValueError, match="true surface"):
         m.compare_surfaces(BALL.vertices, np.zeros((0, 3)))
 
