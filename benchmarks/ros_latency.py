@@ -88,6 +88,7 @@ def play(role: str, path: str, arguments: argparse.Namespace) -> int:
     use_shared_memory_profile()
     rclpy.init()
     parameters = {name: {"device": arguments.device} for name in ("hand_node", "tracker_node", "reconstruction_node")}
+    parameters["hand_node"]["estimator"] = arguments.estimator
     pipeline = ComposedPipeline({"camera_node": camera, **parameters})
     if not arguments.object:
         for name in ("tracker_node", "reconstruction_node"):
@@ -99,13 +100,15 @@ def play(role: str, path: str, arguments: argparse.Namespace) -> int:
 
 def start(layout: str, path: str, arguments: argparse.Namespace) -> list[subprocess.Popen]:
     """Start the processes of a layout."""
-    own = [sys.executable, __file__, "--frames-file", path, "--rate", str(arguments.rate), "--device", arguments.device]
+    own = [sys.executable, __file__, "--frames-file", path, "--rate", str(arguments.rate), "--device", arguments.device,
+           "--estimator", arguments.estimator]  # fmt: skip
     own += ["--object"] if arguments.object else []
     commands = [[*own, "--role", "composed"]]
     if layout == "apart":
         nodes = ["hand_node", *(["tracker_node", "reconstruction_node"] if arguments.object else [])]
         commands = [[sys.executable, "-m", f"hoi_ros.nodes.{n}", "--ros-args", "-p", f"device:={arguments.device}"]
                     for n in nodes]  # fmt: skip
+        commands[0] += ["-p", f"estimator:={arguments.estimator}"]
         commands.append([*own, "--role", "camera_node"])
     return [subprocess.Popen(c, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for c in commands]
 
@@ -194,6 +197,7 @@ def main() -> int:
     parser.add_argument("--layout", action="append", default=[], choices=("composed", "apart"))
     parser.add_argument("--object", action="store_true", help="run tracker and reconstruction too")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--estimator", default="auto", help="of the hands")
     parser.add_argument("--ages", type=Path, help="JSON file for the ages of all meshes of the last row, milliseconds")
     parser.add_argument("--role", default="")
     parser.add_argument("--frames-file", default="")

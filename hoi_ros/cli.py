@@ -27,7 +27,7 @@ SOURCES_HELP = """sources:
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C ended before its work was done, as shells have it."""
 VIEWER_NODES = ("foxglove_node", "recorder_node")
-ESTIMATORS = ("embedded", "handos")
+ESTIMATORS = ("auto", "embedded", "handos")
 NOISES = ("none", "sensor", "harsh")
 
 
@@ -50,7 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--estimator", choices=ESTIMATORS, default=None, help="hand estimator (default: embedded)")
+    parser.add_argument("--estimator", choices=ESTIMATORS, default=None, help="hand estimator (default: auto)")
     parser.add_argument("--device", choices=DEVICES, default="auto", help="processor of the networks (default: auto)")
     parser.add_argument("--duration", type=float, default=0.0, metavar="S", help="stop after S seconds")
     parser.add_argument("--frames", type=int, default=0, metavar="N", help="stop after N frames")
@@ -152,6 +152,8 @@ def _add_train_handos(networks: Any) -> None:
                        help="the licence of those pictures lets weights trained on them be handed on")  # fmt: skip
     crops.add_argument("--held", type=float, default=0.12, metavar="SHARE",
                        help="share of poses that hold something (default: 0.12)")  # fmt: skip
+    crops.add_argument("--detail", action="store_true",
+                       help="keep finer feature maps too, which the mask head wants (160 MB a shard)")  # fmt: skip
     crops.add_argument("--backgrounds", type=Path, help="folder of photos to put behind the hands")
     crops.add_argument("--quiet", action="store_true", help="no progress bar")
     crops.set_defaults(train=train_crops_command)
@@ -269,7 +271,7 @@ def command_live(options: argparse.Namespace) -> int:
         LiveOptions(
             source=options.source,
             device=options.device,
-            estimator=options.estimator or "embedded",
+            estimator=options.estimator or "auto",
             composed=options.composed == "true",
             foxglove=options.foxglove == "true",
             foxglove_port=options.port,
@@ -353,6 +355,7 @@ def train_crops_command(options: argparse.Namespace) -> int:
         processes=options.processes,
         backgrounds=options.backgrounds,
         held_share=options.held,
+        detail=options.detail,
     )
     for _ in tqdm(made, total=options.shards, unit="shard", disable=options.quiet):
         pass

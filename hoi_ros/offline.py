@@ -13,6 +13,7 @@ import numpy as np
 
 from hoi_ros.datatypes import RgbdFrame
 from hoi_ros.errors import InputError
+from hoi_ros.hand import choose_estimator
 from hoi_ros.overlay import draw_overlay
 from hoi_ros.pipeline import HoiPipeline, PipelineConfig, PipelineResult
 from hoi_ros.reconstruction.mesh_io import save_mesh
@@ -160,7 +161,7 @@ class _Run:
             "stage_ms": {stage: percentiles(values) for stage, values in self.stage_ms.items()},
             "peak_memory_mb": peak_memory_mb(),
             "device": self.pipeline.device,
-            "estimator": self.options.pipeline.hand.estimator,
+            "estimator": choose_estimator(self.options.pipeline.hand),
             "intrinsics_guessed": self.source.intrinsics_guessed,
             "interrupted": self.interrupted,
         }

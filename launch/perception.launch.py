@@ -8,7 +8,7 @@ NAMES = ("device", "estimator", "params_file", "camera_namespace")
 def start(values):
     # A default here must not hide what the parameter file says.
     device = {"device": values["device"]} if values["device"] != "auto" else {}
-    hand = {"estimator": values["estimator"]} if values["estimator"] != "embedded" else {}
+    hand = {"estimator": values["estimator"]} if values["estimator"] != "auto" else {}
     return [
         node_process("hand_node", values, device | hand),
         node_process("tracker_node", values, device),

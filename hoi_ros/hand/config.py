@@ -6,13 +6,18 @@ from dataclasses import dataclass
 
 from hoi_ros.config import setting
 
+ESTIMATORS = ("auto", "embedded", "handos")
+
 
 @dataclass(frozen=True)
 class HandConfig:
     """Hands: detection, tracking, smoothing and the mesh."""
 
     estimator: str = setting(
-        "embedded", "which estimator: embedded, or handos (the HandOS decoder on the same detector)"
+        "auto",
+        "which estimator: handos (the HandOS decoder), embedded (landmarks alone, half the time), or auto: handos, "
+        "but embedded with a hand_model of your own",
+        choices=ESTIMATORS,
     )
     handos_weights: str = setting("", "path of HandOS weights; empty for those that ship")
     handos_mesh: str = setting(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hoi_ros.hand.embedded_features import BOX_MARGIN, CROP_SIDE
+from hoi_ros.hand.embedded_features import BOX_MARGIN, CROP_SIDE, DETAIL_TAPS
 from hoi_ros.hand.handos import Detection
 from hoi_ros.hand.landmarks import IMAGE_Z_SHARE
 
@@ -31,6 +31,7 @@ def detection_from_features(features: dict[str, Tensor]) -> Detection:
         features["presence"].float(),
         points[:, None],
         merge_landmark_heads(image, centred)[:, None],
+        tuple(features[name].float() for name in DETAIL_TAPS if name in features),
     )
 
 

@@ -9,9 +9,7 @@ import numpy as np
 from hoi_ros.datatypes import HandEstimate, RgbdFrame
 from hoi_ros.device import resolve_device
 from hoi_ros.errors import unknown_name
-from hoi_ros.hand.config import HandConfig
-
-ESTIMATORS = ("embedded", "handos")
+from hoi_ros.hand.config import ESTIMATORS, HandConfig
 
 
 class HandEstimator(Protocol):
@@ -42,6 +40,17 @@ class HandEstimator(Protocol):
         """Let go of the networks."""
 
 
+def choose_estimator(config: HandConfig) -> str:
+    """What 'auto' means: HandOS, which is nearer to real hands, unless a hand model is given that it does not know.
+
+    Raises:
+        InputError: unknown estimator.
+    """
+    if config.estimator not in ESTIMATORS:
+        raise unknown_name("estimator", config.estimator, ESTIMATORS)
+    return config.estimator if config.estimator != "auto" else "embedded" if config.hand_model else "handos"
+
+
 def create_hand_estimator(config: HandConfig, device: str = "auto") -> HandEstimator:
     """Make the estimator that the settings name, warmed up.
 
@@ -52,9 +61,7 @@ def create_hand_estimator(config: HandConfig, device: str = "auto") -> HandEstim
     Raises:
         InputError: unknown estimator or device, an estimator whose weights are not there, bad weights or hand model.
     """
-    if config.estimator not in ESTIMATORS:
-        raise unknown_name("estimator", config.estimator, ESTIMATORS)
-    if config.estimator == "handos":
+    if choose_estimator(config) == "handos":
         from hoi_ros.hand.handos_estimator import HandOsEstimator
 
         return HandOsEstimator(config, resolve_device(device))

@@ -48,6 +48,8 @@ class Detection:
     """(B, Q, 21, 2) fractions of the image, from a detector that knows them."""
     landmarks_3d: Tensor | None = None
     """(B, Q, 21, 3) metres about their mean."""
+    details: tuple[Tensor, ...] = ()
+    """Maps finer than `features`, each twice as wide as the one before, for the mask head alone."""
 
     def select(self, index: Tensor) -> Detection:
         """The instances of (B, K) numbers alone; images and their order stay."""
@@ -79,7 +81,7 @@ class HandOsOutput:
     contact: Tensor | None = None
     """(B, K, V) logits: the vertex touches something."""
     segments: Tensor | None = None
-    """(B, 3, H, W) logits of background, hand, object on the finest map; in the last layer's output alone."""
+    """(B, 3, H, W) logits of background, hand, object, as wide as the finest map; in the last layer's output alone."""
 
 
 def attention_mask(vertices: int, kind: str) -> Tensor:
@@ -296,6 +298,26 @@ class Heads(nn.Module):
             self.contact = FeedForward(width, width, 1)
 
 
+class SegmentHead(nn.Module):
+    """Background, hand or object for every pixel: the finest feature map, widened step by step with finer maps."""
+
+    def __init__(self, config: HandOsConfig):
+        super().__init__()
+        channels = config.mask_channels
+        self.reduce = nn.Conv2d(2 * config.width, channels, 1)
+        self.details = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in config.detail_channels)
+        self.mixes = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in config.detail_channels)
+        self.out = nn.Conv2d(channels, 3, 1)
+
+    def forward(self, feature: Tensor, details: Sequence[Tensor]) -> Tensor:
+        """[F6^e, F^s] (B, 2d, H, W) and finer maps (B, c, 2H, 2W), ...: logits (B, 3, H', W') of the finest's size."""
+        x = F.relu(self.reduce(feature))
+        for detail, lift, mix in zip(details, self.details, self.mixes):
+            wider = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+            x = F.relu(mix(F.relu(wider + lift(detail))))
+        return self.out(x)
+
+
 class HandOs(nn.Module):
     """The decoder on a frozen detector's features; see `forward`."""
 
@@ -327,11 +349,7 @@ class HandOs(nn.Module):
             self.mesh_from_joints = MeshFromJoints(topology)
             self.mirror = nn.Linear(width, 1)
         if config.mask_channels:
-            self.segment = nn.Sequential(
-                nn.Conv2d(2 * width, config.mask_channels, 3, padding=1),
-                nn.ReLU(),
-                nn.Conv2d(config.mask_channels, 3, 1),
-            )
+            self.segment = SegmentHead(config)
 
     def forward(self, detection: Detection, camera: Tensor, every_layer: bool = True) -> list[HandOsOutput]:
         """Decode chosen instances.
@@ -361,7 +379,7 @@ class HandOs(nn.Module):
             refined = torch.cat([outputs[-1].joints_2d.detach(), boxes[:, :, :JOINTS, 2:]], -1)
             boxes = torch.cat([refined, boxes[:, :, JOINTS:]], 2)
         if self.config.mask_channels:
-            outputs[-1] = replace(outputs[-1], segments=self.segment(features[0]))
+            outputs[-1] = replace(outputs[-1], segments=self.segment(features[0], detection.details))
         if detection.landmarks is not None and not self.training:
             share = self.config.residual_share
             hedged = torch.lerp(detection.landmarks, outputs[-1].joints_2d, share)

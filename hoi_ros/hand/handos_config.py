@@ -37,7 +37,8 @@ class HandOsConfig:
         0.0, "share of instance features and of map channels left out in training", low=0, high=0.9
     )
     contact_head: bool = setting(False, "also tell for every vertex whether it touches something")
-    mask_channels: int = setting(0, "also tell hand, object and background on the finest map, through so many channels")
+    mask_channels: int = setting(0, "also tell hand, object and background of every pixel, through so many channels")
+    detail_channels: tuple = setting((), "channels of still finer maps, each twice as wide, for that alone")
 
 
 def check_config(config: HandOsConfig, topology: HandTopology) -> None:

@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.sparse import csr_array
 
 from hoi_ros.errors import InputError
-from hoi_ros.hand.embedded_features import MAP_SIDES, EmbeddedDetection, read_instances
+from hoi_ros.hand.embedded_features import DETAIL_TAPS, MAP_SIDES, EmbeddedDetection, read_instances
 from hoi_ros.hand.handos_config import STEP_2D, STEP_3D_M, HandOsConfig
 from hoi_ros.hand.handos_topology import JOINTS
+from hoi_ros.hand.segments_numpy import SegmentDecoder
 from hoi_ros.hand.skin_numpy import SkinOnJoints
 from hoi_ros.hand.weights_file import WeightsFile
 
@@ -41,6 +42,8 @@ class DecodedArrays:
     """(N, 3) metres."""
     contact: np.ndarray | None = None
     """(N, V) logits that a vertex touches something, where the weights know."""
+    segments: np.ndarray | None = None
+    """(N, H, W, 3) logits of background, hand, object, where the weights know and finer maps were given."""
 
 
 class Linear:
@@ -101,7 +104,7 @@ class MapValues:
         self.lift_bias = take(f"{side}.0.bias", (width,))
         kernel = take(f"{side}.2.weight", (width, width // self.groups, 3, 3))
         part = width // self.groups
-        # One (9 part, part) matrix a group; rows in the order of the patches below.
+        # One (9 part, part) matrix a group; rows in the order of `_patches`.
         self.kernel = kernel.reshape(self.groups, part, part, 9).transpose(0, 3, 2, 1).reshape(self.groups, -1, part)
         self.kernel = np.ascontiguousarray(self.kernel)
         self.kernel_bias = take(f"{side}.2.bias", (width,))
@@ -286,7 +289,15 @@ class NumpyDecoder:
             [take(f"layers.{k}.image.value.weight", (width, 2 * width, 1))[..., 0] for k in range(depth)]
         )
         bias = np.concatenate([take(f"layers.{k}.image.value.bias", (width,)) for k in range(depth)])
-        self.maps = [MapValues(take, config, level, values, bias) for level in range(len(config.feature_channels))]
+        self.segments = SegmentDecoder(take, config) if config.mask_channels else None
+        self.maps = []
+        for level in range(len(config.feature_channels)):
+            more = (values, bias)
+            if level == 0 and config.mask_channels:  # what the mask head reduces the finest map to comes along
+                reduce = take("segment.reduce.weight", (config.mask_channels, 2 * width, 1, 1))[..., 0, 0]
+                reduce_bias = take("segment.reduce.bias", (config.mask_channels,))
+                more = (np.concatenate([values, reduce]), np.concatenate([bias, reduce_bias]))
+            self.maps.append(MapValues(take, config, level, *more))
         self.instance = Linear(take, "expand.instance.1", sum(config.query_channels), width)
         self.joints, self.joint_sizes = take("expand.joints", (JOINTS, width)), take("expand.sizes", (JOINTS, 2))
         self.center = FeedForward(take, "expand.center", width, width, 2)
@@ -295,7 +306,7 @@ class NumpyDecoder:
         self.layers = [Layer(take, config, k, self.sampler) for k in range(depth)]
         self.joint_heads = [FeedForward(take, f"heads.{k}.joints", width, width, 2) for k in range(depth)]
         self._take_3d(take, depth)
-        take.finish(unused=("segment.", *(f"heads.{k}." for k in range(config.layers_2d, depth - 1))))
+        take.finish(unused=tuple(f"heads.{k}." for k in range(config.layers_2d, depth - 1)))
         waves = width // 4
         self.frequency = (8 * math.pi * 20.0 ** (-np.arange(waves) / waves)).astype(np.float32)
 
@@ -323,7 +334,8 @@ class NumpyDecoder:
             camera: (N, 4) fx / W, fy / H, cx / W, cy / H of each crop.
         """
         maps, shallow = (features["fine"], features["coarse"]), features["shallow"]
-        return self.decode(maps, (shallow, shallow), read_instances(features), camera)
+        details = tuple(features[name] for name in DETAIL_TAPS if name in features)
+        return self.decode(maps, (shallow, shallow), read_instances(features), camera, details)
 
     def decode(
         self,
@@ -331,11 +343,12 @@ class NumpyDecoder:
         shallow: tuple[np.ndarray, ...],
         detection: EmbeddedDetection,
         camera: np.ndarray,
+        details: tuple[np.ndarray, ...] = (),
     ) -> DecodedArrays:
-        """Decode N hands from maps (N, c, H, W), the backbone's (N, s, H', W') for each, and instances."""
+        """Decode N hands from maps (N, c, H, W), the backbone's (N, s, H', W') for each, instances and finer maps."""
         config, size = self.config, detection.boxes[:, None, 2:]
         tokens, boxes = self._expand(detection)
-        values = self._values(maps, shallow)
+        values, segments = self._values(maps, shallow, details)
         mask, fixed = None, None
         for number, (layer, head) in enumerate(zip(self.layers, self.joint_heads)):
             if number == config.layers_2d:
@@ -347,16 +360,24 @@ class NumpyDecoder:
                 places = np.concatenate([places, fixed], 1)
             tokens = layer(tokens, places, boxes, values[number], mask)
             boxes[:, :JOINTS, :2] += STEP_2D * size * head(tokens[:, :JOINTS])
-        return self._read(tokens, boxes[:, :JOINTS, :2], detection, camera)
+        return replace(self._read(tokens, boxes[:, :JOINTS, :2], detection, camera), segments=segments)
 
-    def _values(self, maps: tuple[np.ndarray, ...], shallow: tuple[np.ndarray, ...]) -> np.ndarray:
-        """Values of every layer as rows, see `Sampler.with_rims`."""
+    def _values(
+        self, maps: tuple[np.ndarray, ...], shallow: tuple[np.ndarray, ...], details: tuple[np.ndarray, ...]
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Values of every layer as rows, see `Sampler.with_rims`, and the mask head's logits."""
         # The CPU's engine of the landmark network keeps channels last, so this only names axes anew.
-        above, below = (
-            [np.ascontiguousarray(x.transpose(0, 2, 3, 1), np.float32) for x in level] for level in (maps, shallow)
+        above, below, finer = (
+            [np.ascontiguousarray(x.transpose(0, 2, 3, 1), np.float32) for x in level]
+            for level in (maps, shallow, details)
         )
         levels = [values(*pair) for values, *pair in zip(self.maps, above, below)]
-        return self.sampler.with_rims(levels, len(self.layers))
+        channels, segments = self.config.mask_channels, None
+        if self.segments is not None:
+            levels[0], reduced = levels[0][..., :-channels], levels[0][..., -channels:]
+            if len(finer) == len(self.config.detail_channels):
+                segments = self.segments(reduced.reshape(*above[0].shape[:3], channels), finer)
+        return self.sampler.with_rims(levels, len(self.layers)), segments
 
     def _expand(self, detection: EmbeddedDetection) -> tuple[np.ndarray, np.ndarray]:
         """Joint queries (N, 21, d) and boxes (N, 21, 4)."""

@@ -27,7 +27,7 @@ ARGUMENTS = (
         "realsense[:SERIAL] or topics; empty takes the first of RealSense, webcam and simulator (composed:=true only)",
     ),
     Argument("device", "auto", "processor of the networks", DEVICES),
-    Argument("estimator", "embedded", "hand estimator", ("embedded", "handos")),
+    Argument("estimator", "auto", "hand estimator", ("auto", "embedded", "handos")),
     Argument("composed", "true", "all nodes in one process, or one process each", TRUTH),
     Argument("loop", "false", "start a file anew when it ends", TRUTH),
     Argument("rviz", "false", "start RViz with the layout of this package", TRUTH),

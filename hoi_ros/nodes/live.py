@@ -238,7 +238,7 @@ def build_parser() -> argparse.ArgumentParser:
     truth = ("true", "false")
     parser.add_argument("--source", default="", help="where frames come from")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("--estimator", default="embedded", help="hand estimator")
+    parser.add_argument("--estimator", default="auto", help="hand estimator")
     parser.add_argument("--record", default="", help="folder of a new bag")
     parser.add_argument("--loop", choices=truth, default="false", help="start a file anew when it ends")
     parser.add_argument("--foxglove", choices=truth, default="true", help="serve Foxglove")

@@ -28,7 +28,7 @@ class LiveOptions:
     source: str = ""
     """Where frames come from; empty takes the first of RealSense, webcam and simulator."""
     device: str = "auto"
-    estimator: str = "embedded"
+    estimator: str = "auto"
     composed: bool = True
     """All nodes in one process, or one process each."""
     foxglove: bool = True
@@ -132,7 +132,7 @@ def _node_parameters(options: LiveOptions, source: str) -> dict[str, dict[str, A
         out["camera_node"]["max_frames"] = options.frames
     for node in ("hand_node", "tracker_node", "reconstruction_node"):
         _set(out[node], "device", options.device, "auto")
-    _set(out["hand_node"], "estimator", options.estimator, "embedded")
+    _set(out["hand_node"], "estimator", options.estimator, "auto")
     _set(out["foxglove_node"], "port", options.foxglove_port, FoxgloveConfig.port)
     if source == "topics":
         out["recorder_node"].setdefault("camera_best_effort", True)

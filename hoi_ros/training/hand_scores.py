@@ -12,7 +12,7 @@ from torch import Tensor
 from hoi_ros.datatypes import SKELETON_EDGES
 from hoi_ros.hand.handos import HandOs, HandOsOutput, is_right_hand
 from hoi_ros.training.feature_cache import read_shard
-from hoi_ros.training.hand_crops import CROP_SIDE
+from hoi_ros.training.hand_crops import CROP_SIDE, HAND, OBJECT
 from hoi_ros.training.shard_batches import make_batch, usable
 
 
@@ -33,7 +33,8 @@ def score_shard(network: HandOs, path: Path, picture: Path | None = None) -> dic
 
     Returns:
         pa_mpjpe_mm, landmarks_pa_mpjpe_mm (the detector's own), pa_mpvpe_mm, joints_2d_px (of the crop), and
-        side_right, the share of right sides; in 2D training joints_2d_px alone.
+        side_right, the share of right sides; hand_iou, object_iou and contact_iou where the network has such heads;
+        in 2D training joints_2d_px alone.
     """
     arrays = read_shard(path)
     rows = np.flatnonzero(usable(arrays))
@@ -60,13 +61,26 @@ def score_shard(network: HandOs, path: Path, picture: Path | None = None) -> dic
             row["pa_mpvpe_mm"] = aligned_errors(last.vertices[:, 0], truth[:, 0]) * 1e3
             right = is_right_hand(last.vertices[:, 0], network.faces)
             row["side_right"] = (right.numpy() == arrays["right"][part]).astype(np.float64)
+        if last.segments is not None and batch.targets.segments is not None and last.segments.shape[-2:] == batch.targets.segments.shape[-2:]:
+            seen, true = last.segments.argmax(1).flatten(1), batch.targets.segments.flatten(1)
+            for kind, name in ((HAND, "hand_iou"), (OBJECT, "object_iou")):
+                row[name] = overlaps(seen == torch.tensor(kind), true == torch.tensor(kind))
+        if last.contact is not None and batch.targets.contact is not None:
+            row["contact_iou"] = overlaps(last.contact[:, 0] > 0, batch.targets.contact[:, 0])
         results.append({name: np.asarray(values, np.float64) for name, values in row.items()})
     network.train(was_training)
     if picture is not None and "pictures" in arrays and first is not None:
         shown = [k for k in range(len(arrays["pictures"])) if k in set(rows.tolist())]
         places = [int(np.searchsorted(rows, k)) for k in shown]
         draw_hands(arrays["pictures"][shown], first, places, picture)
-    return {name: round(float(np.concatenate([r[name] for r in results]).mean()), 4) for name in results[0]}
+    # Crops without a held thing have no overlap to speak of.
+    return {name: round(float(np.nanmean(np.concatenate([r[name] for r in results]))), 4) for name in results[0]}
+
+
+def overlaps(found: Tensor, truth: Tensor) -> Tensor:
+    """Intersection over union (N,) of masks (N, P); NaN where nothing is true."""
+    shared, either = (found & truth).sum(1).float(), (found | truth).sum(1).float()
+    return torch.where(truth.any(1), shared / either.clamp(min=1), torch.nan)
 
 
 def draw_hands(images: np.ndarray, output: HandOsOutput, places: list[int], path: Path) -> None:

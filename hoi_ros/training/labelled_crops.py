@@ -153,7 +153,7 @@ def pseudo_labelled_frames(source: str) -> Iterator[LabelledFrame]:
     Args:
         source: as for `hoi run`: images:DIR, video:FILE, ...
     """
-    estimator = create_hand_estimator(HandConfig())
+    estimator = create_hand_estimator(HandConfig(estimator="embedded"))
     with open_source(source) as frames:
         for frame in frames:
             hands = [h for h in estimator.estimate(frame, independent=True) if h.score >= LEAST_SCORE]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hoi_ros.errors import InputError
 from hoi_ros.hand.embedded_detection import detection_from_features
+from hoi_ros.hand.embedded_features import DETAIL_TAPS
 from hoi_ros.hand.handos import Detection
 from hoi_ros.hand.losses import HandTargets
 from hoi_ros.training.feature_cache import FEATURES, read_shard
@@ -88,5 +89,5 @@ def make_batch(arrays: dict[str, np.ndarray]) -> Batch:
         tensors["contact"][:, None],
         tensors["segments"],
     )
-    detection = detection_from_features({name: tensors[name] for name in FEATURES})
+    detection = detection_from_features({name: tensors[name] for name in (*FEATURES, *DETAIL_TAPS) if name in tensors})
     return Batch(detection, tensors["camera"].float(), targets)

@@ -22,6 +22,7 @@ from hoi_ros.hand.handos_config import HandOsConfig
 from hoi_ros.hand.handos_topology import build_topology
 from hoi_ros.hand.handos_weights import save_weights
 from hoi_ros.hand.losses import HandOsLoss, LossWeights
+from hoi_ros.hand.weights_file import read_weights
 from hoi_ros.hand_model import HandModel
 from hoi_ros.training.feature_cache import read_card
 from hoi_ros.training.hand_scores import score_shard
@@ -46,7 +47,8 @@ class TrainingConfig:
     checkpoint_steps: int = setting(200, "steps between checkpoints", low=1)
     score_steps: int = setting(500, "steps between scores on the held-out shard", low=1)
     threads: int = setting(2, "CPU threads", low=1)
-    start_from: str = setting("", "checkpoint of a 2D model whose layers to start from (second stage)")
+    start_from: str = setting("", "checkpoint (.pt) or weights (.npz) to start from: the second stage, or more heads")
+    heads_only: bool = setting(False, "train the contact and mask heads alone, everything else stays as it is")
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,11 @@ class HandOsTrainer:
         torch.set_num_threads(config.threads)
         topology = build_topology(model or HandModel.load(), plan.network.coarse_vertices)
         self.network = HandOs(plan.network, topology).to(self.device)
+        if config.heads_only:
+            self._freeze_but_heads()
         self.loss = HandOsLoss(topology.faces, plan.loss)
-        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=0.0, weight_decay=config.weight_decay)
+        learned = [p for p in self.network.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(learned, lr=0.0, weight_decay=config.weight_decay)
         self.step = 0
         self.data_folder = data
         out.mkdir(parents=True, exist_ok=True)
@@ -160,9 +165,10 @@ class HandOsTrainer:
             group["lr"] = self.learning_rate(self.step)
         batch = self.batches.batch(self.step)
         detection, targets = _moved(batch.detection, self.device), _moved(batch.targets, self.device)
-        self.network.train()
+        self.network.train(not config.heads_only)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bfloat16):
-            outputs = self.network(detection, batch.camera.to(self.device))
+            outputs = self.network(detection, batch.camera.to(self.device), every_layer=not config.heads_only)
+        outputs = outputs[-1:] if config.heads_only else outputs
         total, terms = self.loss(outputs, targets)
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
@@ -214,9 +220,21 @@ class HandOsTrainer:
             kept = [row for row in rows if row.split(",")[0].isdigit() and int(row.split(",")[0]) <= self.step]
             path.write_text("\n".join([head, *kept]) + "\n", encoding="utf-8")
 
+    def _freeze_but_heads(self) -> None:
+        heads = [
+            name for name, _ in self.network.named_parameters() if name.startswith("segment.") or ".contact." in name
+        ]
+        if not heads:
+            raise InputError("training.heads_only: set network.contact_head or network.mask_channels too")
+        for name, parameter in self.network.named_parameters():
+            parameter.requires_grad_(name in heads)
+
     def _start_from(self, path: Path) -> None:
-        """Second stage: layers of a 2D model, whatever else is there stays as it is."""
-        state = _read_checkpoint(path)["network"]
+        """Second stage, or more heads: what the file has; whatever else is there stays as it is."""
+        if path.suffix == ".npz":
+            state = {name: torch.from_numpy(x.astype("float32")) for name, x in read_weights(path).arrays.items()}
+        else:
+            state = _read_checkpoint(path)["network"]
         own = self.network.state_dict()
         for name, values in state.items():
             if name in own and own[name].shape != values.shape:

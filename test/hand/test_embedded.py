@@ -23,7 +23,7 @@ def frame(color: np.ndarray, time_s: float = 0.0, index: int = 0) -> RgbdFrame:
 
 @pytest.fixture(scope="module")
 def shared():
-    return create_hand_estimator(HandConfig(), "cpu")
+    return create_hand_estimator(HandConfig(estimator="embedded"), "cpu")
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_smoothing_calms_and_can_be_turned_off(estimator):
         rows = [user.estimate(frame(p.astype(np.uint8), i / 30, i)) for i, p in enumerate(pictures)]
         return np.std([hands[0].joints_px for hands in rows[4:]], 0).mean()
 
-    assert wander(HandConfig()) < 0.8 * wander(HandConfig(smoothing=False))
+    assert wander(HandConfig(estimator="embedded")) < 0.8 * wander(HandConfig(estimator="embedded", smoothing=False))
 
 
 @pytest.mark.parametrize("shape", [(480, 640), (1, 1), (2, 3), (1, 700), (300, 2), (3000, 4000)])

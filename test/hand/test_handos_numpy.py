@@ -14,7 +14,7 @@ from handos_cases import COARSE, topology
 
 from hoi_ros.errors import InputError
 from hoi_ros.hand.embedded_detection import detection_from_features
-from hoi_ros.hand.embedded_features import COMPACT
+from hoi_ros.hand.embedded_features import COMPACT, DETAIL_CHANNELS
 from hoi_ros.hand.handos import HandOs
 from hoi_ros.hand.handos_numpy import MAP_SIDES, NumpyDecoder, Sampler
 from hoi_ros.hand.mesh_from_joints import MeshFromJoints
@@ -23,7 +23,7 @@ from hoi_ros.hand.weights_file import WeightsFile
 
 SMALL = replace(
     COMPACT, width=64, heads=4, hidden=48, layers_2d=1, layers_interactive=2, coarse_vertices=COARSE, contact_head=True,
-    residual_share=0.7,
+    residual_share=0.7, mask_channels=8, detail_channels=DETAIL_CHANNELS,
 )  # fmt: skip
 
 
@@ -52,6 +52,7 @@ def features(count: int) -> dict[str, np.ndarray]:
         "presence": np.ones((count, 1)), "pooled": rng.random((count, 1152)),
         "shallow": rng.normal(size=(count, 80, 14, 14)), "fine": rng.normal(size=(count, 112, 14, 14)),
         "coarse": rng.normal(size=(count, 192, 7, 7)),
+        "detail_28": rng.normal(size=(count, 40, 28, 28)), "detail_56": rng.normal(size=(count, 24, 56, 56)),
     }  # fmt: skip
     return {name: values.astype(np.float32) for name, values in made.items()}
 
@@ -69,7 +70,12 @@ def test_it_answers_as_torch_does(count):
         expected = getattr(theirs, name)[:, 0].numpy()
         assert np.abs(expected).max() > 0.01
         np.testing.assert_allclose(getattr(ours, name), expected, atol=tolerance, rtol=1e-4, err_msg=name)
-    assert ours.vertices.dtype == np.float32
+    expected = theirs.segments.permute(0, 2, 3, 1).numpy()
+    assert expected.shape == (count, 56, 56, 3) and expected.std() > 0.05
+    np.testing.assert_allclose(ours.segments, expected, atol=1e-4)
+    assert ours.vertices.dtype == np.float32 and ours.segments.dtype == np.float32
+    coarse = {name: values for name, values in seen.items() if not name.startswith("detail")}
+    assert NumpyDecoder(content_of(network))(coarse, view).segments is None
 
 
 def test_hands_do_not_depend_on_the_others_of_their_batch():

@@ -82,7 +82,7 @@ def test_rviz_that_is_not_there_is_refused(monkeypatch):
 def test_command_line_defaults_leave_the_file_its_say():
     files = {"**": {"device": "cpu"}, "hand_node": {"max_hands": 1}, "foxglove_node": {"port": 9123}}
     plan = plan_of(parameters=files, foxglove=True, frames=5)
-    assert plan.parameters["hand_node"] == {"device": "cpu", "max_hands": 1, "estimator": "embedded"}
+    assert plan.parameters["hand_node"] == {"device": "cpu", "max_hands": 1, "estimator": "auto"}
     assert plan.foxglove_port == 9123
     assert plan.parameters["camera_node"]["max_frames"] == 5
     assert "recorder_node" not in plan.parameters
