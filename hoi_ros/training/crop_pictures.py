@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ class Backgrounds:
                 self._pictures += [room.table.picture, room.wall.picture]
             rng = np.random.default_rng([seed, 11])
             self._pictures += [_clutter(rng, 512) for _ in range(6)]
+        self._halves = [_halves(picture) for picture in self._pictures]
 
     def cut(self, rng: np.random.Generator, side: int) -> np.ndarray:
         """(side, side, 3) float32 RGB 0 to 255."""
@@ -50,17 +52,47 @@ class Backgrounds:
             return np.clip(
                 rng.uniform(10, 240, 3) + rng.uniform(0, 45) * noise * rng.uniform(0.3, 1, 3), 0, 255
             ).astype(np.float32)
-        picture = self._pictures[rng.integers(len(self._pictures))]
-        height, width = picture.shape[:2]
-        size = int(rng.uniform(0.12, 0.8) * min(height, width))
-        y, x = rng.integers(height - size + 1), rng.integers(width - size + 1)
-        part = cv2.resize(picture[y : y + size, x : x + size], (side, side), interpolation=cv2.INTER_AREA)
+        part = self._part(rng, side)
         part = part[:, ::-1] if rng.random() < 0.5 else part
         tone = rng.uniform(0.55, 1.25, 3) if rng.random() < 0.5 else rng.uniform(0.5, 1.2)
         out = part.astype(np.float32) * np.float32(tone)
         if rng.random() < 0.5:
             out = cv2.GaussianBlur(out, (0, 0), float(rng.uniform(0.5, 4)))
         return np.clip(out, 0, 255).astype(np.float32)
+
+    def _part(self, rng: np.random.Generator, side: int) -> np.ndarray:
+        """A square of a picture at (side, side, 3), read from the halved picture that is nearest in size."""
+        sizes = self._halves[rng.integers(len(self._halves))]
+        share, across, down = rng.uniform(0.12, 0.8), rng.random(), rng.random()
+        for picture in sizes:
+            height, width = picture.shape[:2]
+            size = max(int(share * min(height, width)), 1)
+            if size < 2 * side:
+                break
+        y, x = int(down * (height - size + 1)), int(across * (width - size + 1))
+        return cv2.resize(picture[y : y + size, x : x + size], (side, side), interpolation=cv2.INTER_LINEAR)
+
+
+def _halves(picture: np.ndarray) -> list[np.ndarray]:
+    """The picture, and it halved again and again down to 128 pixels."""
+    sizes = [picture]
+    while min(sizes[-1].shape[:2]) >= 256:
+        height, width = sizes[-1].shape[:2]
+        sizes.append(cv2.resize(sizes[-1], (width // 2, height // 2), interpolation=cv2.INTER_AREA))
+    return sizes
+
+
+@lru_cache(maxsize=1)
+def _noise() -> np.ndarray:
+    """Unit noise (512, 512, 3) float32, made once."""
+    return np.random.default_rng(5).standard_normal((512, 512, 3), np.float32)
+
+
+def cut_noise(rng: np.random.Generator, side: int) -> np.ndarray:
+    """(side, side, 3) float32 unit noise from anywhere in the stock, in either sign; side up to 512."""
+    stock = _noise()
+    y, x = rng.integers(len(stock) - side + 1, size=2)
+    return stock[y : y + side, x : x + side] * np.float32(rng.choice((-1, 1)))
 
 
 def cover(image: np.ndarray, joints_px: np.ndarray, rng: np.random.Generator, filler: np.ndarray) -> np.ndarray:
@@ -83,7 +115,7 @@ def cover(image: np.ndarray, joints_px: np.ndarray, rng: np.random.Generator, fi
 
 
 def photograph(image: np.ndarray, rng: np.random.Generator, harsh: float) -> np.ndarray:
-    """What a camera makes of light (H, W, 3) float32 0 to 255, as uint8: exposure, colour, blur, noise, JPEG."""
+    """What a camera makes of light (S, S, 3) float32 0 to 255, as uint8: exposure, colour, blur, noise, JPEG."""
     reach = 0.3 + 0.7 * harsh
     image = (
         image
@@ -96,7 +128,7 @@ def photograph(image: np.ndarray, rng: np.random.Generator, harsh: float) -> np.
         mean = image.mean()
         image = mean + (image - mean) * (1 + rng.uniform(-0.4, 0.3) * reach)
     image = _soften(image.astype(np.float32), rng, reach)
-    image = image + rng.standard_normal(image.shape, np.float32) * np.float32(rng.uniform(0, 9) * reach)
+    image = image + cut_noise(rng, image.shape[0]) * np.float32(rng.uniform(0, 9) * reach)
     out = np.clip(image, 0, 255).astype(np.uint8)
     if rng.random() < 0.5 * reach:
         quality = int(rng.integers(35, 96))

@@ -13,12 +13,12 @@ from hoi_ros.geometry import so3_exp
 from hoi_ros.hand.regions import region_from_landmarks
 from hoi_ros.hand_model import HandModel
 from hoi_ros.simulation.raycast import TriangleScene
-from hoi_ros.simulation.skin import ForearmShape, HandSkin, arm_faces, vertex_normals
+from hoi_ros.simulation.skin import ForearmShape, HandSkin, vertex_normals
 from hoi_ros.training.crop_pictures import Backgrounds, Harshness, cover, photograph
 from hoi_ros.training.hand_poses import sample_hands
 
 CROP_SIDE = 224
-POSES_AT_ONCE, SKINS = 512, 16
+POSES_AT_ONCE, SKINS, ARMS = 512, 16, 48
 HELD_SHARE = 0.12
 BACKGROUND, HAND, OBJECT = 0, 1, 2
 _HAND, _ARM, _THING = 0, 1, 2
@@ -84,6 +84,12 @@ class HandCropSource:
         ]
         rest = self.model.pose(np.zeros((1, len(self.model.joint_angle_names))), np.zeros((1, 10)), "right")
         self._rest = rest.vertices[0].astype(np.float64)
+        # Bare or in sleeves that begin anywhere at the wrist.
+        sleeves = np.where(self._rng.random(ARMS) < 0.55, self._rng.uniform(-0.01, 0.1, ARMS), 1.0)
+        right = self.model.faces("right")
+        self._arms = [
+            ForearmShape(self._rest, right, float(start), int(self._rng.integers(1 << 30))) for start in sleeves
+        ]
         self._backgrounds = Backgrounds(seed, backgrounds)
         self._pool: list[tuple[np.ndarray, np.ndarray, bool]] = []
 
@@ -158,12 +164,11 @@ class HandCropSource:
     def _arm(self, side: str, rotation: np.ndarray, offset: np.ndarray, scale: float) -> _Part:
         """Forearm, bare or in a sleeve."""
         rng = self._rng
-        sleeve_from = float(rng.uniform(-0.01, 0.1)) if rng.random() < 0.55 else 1.0
-        arm = ForearmShape(self._rest, self.model.faces("right"), sleeve_from, int(rng.integers(1 << 30)))
+        arm = self._arms[rng.integers(ARMS)]
         bend = so3_exp(np.array([rng.uniform(-0.9, 0.9), 0, rng.uniform(-0.5, 0.5)]))
         wrist, elbow = np.eye(4), bend @ np.array([0, -0.3, 0])
         tube = arm.build(wrist, elbow, side) * scale
-        faces = arm_faces() if side == "right" else arm_faces()[:, ::-1]
+        faces = arm.faces if side == "right" else arm.faces[:, ::-1]
         return _Part(_ARM, tube @ rotation.T + offset, faces, arm.attributes)
 
     def _thing(self, side: str, rotation: np.ndarray, offset: np.ndarray, joints: np.ndarray) -> _Part:
