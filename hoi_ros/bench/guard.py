@@ -60,6 +60,8 @@ TIME_RATIOS = (
     ("reconstruction", FUSION, "Open3D VoxelBlockGrid"),
 )
 """Median milliseconds of the second over those of the third."""
+FIRST = ("worse", "better", "same")
+"""Words that the comparison's first line always counts."""
 TIME_STEP = 0.15
 NOISE_TIMES = 3.0
 """A change is one when it exceeds so many standard deviations of the baseline's own runs."""
@@ -101,7 +103,9 @@ class Verdict:
 
     @property
     def word(self) -> str:
-        """'worse', 'better' or 'same'."""
+        """'worse', 'better' or 'same'; 'not compared' for a time whose peer did not run."""
+        if self.before.time and not np.isfinite(self.now):
+            return "not compared"
         if self.change > self.before.margin:
             return "worse"
         return "better" if self.change < -self.before.margin else "same"
@@ -241,7 +245,7 @@ def read_baseline(path: Path) -> dict[str, Guarded]:
 
 
 def compare(result: BenchResult, baseline: Mapping[str, Guarded], *, times: bool) -> list[Verdict]:
-    """Every figure of the baseline against this run; a figure that is gone counts as worse."""
+    """Every figure of the baseline against this run; one that is gone counts as worse, unless it is a time."""
     now = {name: value for name, value, *_ in guarded_figures(result.rows)}
     return [
         Verdict(name, before, now.get(name, float("nan")))
@@ -252,11 +256,12 @@ def compare(result: BenchResult, baseline: Mapping[str, Guarded], *, times: bool
 
 def comparison_table(verdicts: Sequence[Verdict]) -> str:
     """Markdown of what changed, worst first; a line where nothing did."""
-    changed = sorted((v for v in verdicts if v.word != "same"), key=lambda v: -v.change / v.before.margin)
-    worse = sum(v.word == "worse" for v in verdicts)
-    head = (
-        f"{len(verdicts)} figures: {worse} worse, {len(changed) - worse} better, {len(verdicts) - len(changed)} same\n"
-    )
+    counts = {word: sum(v.word == word for v in verdicts) for word in ("worse", "better", "same", "not compared")}
+    changed = sorted((v for v in verdicts if v.word in ("worse", "better")), key=lambda v: -v.change / v.before.margin)
+    head = f"{len(verdicts)} figures: " + ", ".join(f"{n} {w}" for w, n in counts.items() if n or w in FIRST) + "\n"
+    if not any(v.before.time for v in verdicts):
+        head += "No times were compared.\n"
+    head += "".join(f"Not compared, its peer did not run: {v.name}\n" for v in verdicts if v.word == "not compared")
     rows = [
         {"figure": v.name, "baseline": v.before.value, "now": v.now, "margin": v.before.margin, "": v.word}
         for v in changed

@@ -86,6 +86,18 @@ def test_times_are_ratios_to_the_peer_of_the_same_run():
     assert words(BenchResult(slower)) == {}
 
 
+def test_a_time_without_its_peer_is_said_and_is_no_failure():
+    rows = [ROWS[0], Row("hands", "sim:bare", "mediapipe", {"ms_p50": 20.0})]
+    baseline = baseline_of(rows)
+    verdicts = compare(BenchResult(rows[:1]), baseline, times=True)
+    assert [v.word for v in verdicts if v.before.time] == ["not compared"] and all(v.word != "worse" for v in verdicts)
+    table = comparison_table(verdicts)
+    assert "0 worse" in table and "1 not compared" in table and "mediapipe" in table
+    slow = dataclasses.replace(rows[0], figures=rows[0].figures | {"ms_p50": 30.0})
+    assert [v.word for v in compare(BenchResult([slow, rows[1]]), baseline, times=True) if v.before.time] == ["worse"]
+    assert "No times were compared" in comparison_table(compare(BenchResult(rows), baseline, times=False))
+
+
 def test_files(tmp_path):
     path = tmp_path / "baseline.json"
     with pytest.raises(InputError, match="record-baseline"):
