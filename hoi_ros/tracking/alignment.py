@@ -17,15 +17,19 @@ from hoi_ros.tracking.patch import Patch, depth_noise_m
 GATES_M = (0.03, 0.015, 0.009)
 """Largest distance of a match at each level, metres, beside three times the sensor's noise."""
 UNKNOWN, FREE, BLOCKED, BACKGROUND = 0, 1, 2, 3
-STEEP = ((1.0, 1.0, 1.0), (0.5, 0.7, 1.0), (0.5, 0.7, 1.0))
+STEEP = ((4.0, 4.0, 4.0), (2.0, 2.8, 4.0), (0.5, 0.7, 1.0))
 """Slope a pixel of each channel at each level: flatter places say nothing of where print is."""
-CHANNEL_WEIGHT = ((0.0, 1.0, 1.0), (1.0, 1.0, 1.0), (1.0, 1.0, 1.0))
+CHANNEL_WEIGHT = ((0.0, 1.0, 1.0), (1.0, 3.0, 3.0), (1.0, 3.0, 3.0))
 MISSING_COST = 9.0
 COLOR_NOISE_GAIN = 1.0
 SILHOUETTE_SIGMA_M, SILHOUETTE_REACH_M = 0.003, 0.03
 PRIOR = np.diag([0.03**-2] * 3 + [0.3**-2] * 3)
 """Information of the start itself, 3 cm and 17 degrees: decides only what the picture leaves open."""
 STEP_DONE = (2e-4, 1e-4, 5e-5)
+NORMAL_SIGMA = 0.07
+"""Radians by which normals err."""
+SHAPE_SHARE = 0.1
+"""Share of the shape's information on a turn that is real: its errors are the same in frame and model."""
 POINT_WEIGHT = 0.1  # Neighbouring pixels err together: ten of them count as one measurement.
 
 
@@ -143,7 +147,10 @@ class _Match:
     fits: np.ndarray
     hidden: np.ndarray
     r_depth: np.ndarray
+    w_depth: np.ndarray
     cost: float
+    shape_hessian: np.ndarray
+    """What distances and outline alone say."""
     hessian: np.ndarray
     gradient: np.ndarray
 
@@ -193,10 +200,29 @@ def turn_information(
     reference: ReferenceCloud, target: AlignmentTarget, T_camera_object: np.ndarray, config: TrackerConfig
 ) -> np.ndarray:
     """What print and shape say of the turn at a pose: (3, 3) information in camera axes, shifts left free."""
-    match, _ = _linearise(reference, target, T_camera_object, len(STEP_DONE) - 1, config)
-    shift = match.hessian[:3, :3] + 1e-6 * np.eye(3)
-    cross = match.hessian[3:, :3]
-    return match.hessian[3:, 3:] - cross @ np.linalg.solve(shift, cross.T)
+    match, center = _linearise(reference, target, T_camera_object, len(STEP_DONE) - 1, config)
+    noise = np.zeros((6, 6))
+    noise[3:, 3:] = _turn_of_noise(reference, T_camera_object, match, center)
+    hessian = match.hessian - (1 - SHAPE_SHARE) * match.shape_hessian - SHAPE_SHARE * noise
+    shift = hessian[:3, :3] + 1e-6 * np.eye(3)
+    cross = hessian[3:, :3]
+    return _positive(hessian[3:, 3:] - cross @ np.linalg.solve(shift, cross.T))
+
+
+def _turn_of_noise(reference: ReferenceCloud, pose: np.ndarray, match: _Match, center: np.ndarray) -> np.ndarray:
+    """(3, 3) information that noise of the normals feigns: on a round thing all of the shape's is such."""
+    arm = reference.points[match.matched] @ pose[:3, :3].T + pose[:3, 3] - center
+    normal = reference.normals[match.matched] @ pose[:3, :3].T
+    weight = NORMAL_SIGMA**2 * match.w_depth.astype(np.float64)
+    lever = _cross(arm, normal)
+    whole = (weight * np.einsum("nk,nk->n", arm, arm)).sum() * np.eye(3) - (arm * weight[:, None]).T @ arm
+    return whole - (lever * weight[:, None]).T @ lever
+
+
+def _positive(matrix: np.ndarray) -> np.ndarray:
+    """A symmetric matrix without its negative part."""
+    values, axes = np.linalg.eigh(matrix)
+    return (axes * np.maximum(values, 0)) @ axes.T
 
 
 def coarse_align(
@@ -282,6 +308,7 @@ def _linearise(
     w_depth = POINT_WEIGHT * reference.shape_weight / (s_depth**2 * np.maximum(1, np.sqrt(e_depth) / 1.5))
     j_depth = -np.hstack([normals, _cross(points - center, normals)])
     hessian, gradient = _normal_equations(j_depth, r_depth[matched], w_depth[matched])
+    shape = hessian.copy()
     for channel, (colored, sampled, r, e) in enumerate(terms):
         slope2 = sampled[:, 1] ** 2 + sampled[:, 2] ** 2
         # Noise and shading have small slopes everywhere; together they would hold the object still.
@@ -302,7 +329,8 @@ def _linearise(
         target, p, z, facing & ~matched & (reference.shape_weight > 0), u, v, center
     )
     hessian, gradient = hessian + hessian_off, gradient + gradient_off
-    match = _Match(matched, fits, hidden, r_depth, float(cost.mean()), hessian, gradient)
+    shape += hessian_off
+    match = _Match(matched, fits, hidden, r_depth, w_depth[matched], float(cost.mean()), shape, hessian, gradient)
     return match, np.asarray(center, np.float64)
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-DRIFT_RAD = np.radians(1.5)
-"""One standard deviation of a frame's turn that neither print nor shape tells of, beside the predicted one."""
-INFORMATION_SHARE = 1 / 30
-"""Residuals of neighbouring places err together, by shading above all: so little of their information is real."""
+DRIFT_RAD = np.radians(8.0)
+"""What a frame adds where neither print nor shape tells of the turn: fingers turn a thing by 1.5 degrees a frame,
+for half a second in one direction, so that errors add up instead of cancelling."""
+STEP_SHARE = 4.0
+"""Frame to frame, print errs less than its information says: measured, a tenth of its standard deviation."""
+MODEL_SHARE = 1.0
+"""The same against model and keyframes, whose light is another's: their errors last."""
 LEAST_RAD, MOST_RAD = np.radians(0.2), np.radians(104.0)
 """Bounds of a standard deviation; the upper one is that of an angle that may be anything."""
 
@@ -29,9 +32,9 @@ class TurnCertainty:
             against_model: (3, 3) information on the turn against model and keyframes, likewise.
             reference_rad: how unsure those are themselves; the turn is never known better.
         """
-        moved = INFORMATION_SHARE * rotation.T @ since_last @ rotation + DRIFT_RAD**-2 * np.eye(3)
+        moved = STEP_SHARE * rotation.T @ since_last @ rotation + DRIFT_RAD**-2 * np.eye(3)
         grown = _bounded(self._covariance + np.linalg.inv(moved))
-        seen = INFORMATION_SHARE * rotation.T @ against_model @ rotation
+        seen = MODEL_SHARE * rotation.T @ against_model @ rotation
         self._covariance = _bounded(np.linalg.inv(np.linalg.inv(grown) + seen), reference_rad)
 
     def forget(self) -> None:

@@ -37,7 +37,7 @@ def feature_images(patch: Patch, mask: np.ndarray, depth_m: float) -> tuple[tupl
         For each of FEATURE_SCALES_M, for each of CHANNELS (h, w, 4) float32: value, d/dx, d/dy, trust (0 or 1).
     """
     # At the rim the neighbour's colour shines in, and masks err: it would hold the object to hand and picture.
-    inner = cv2.erode((mask & ~patch.edge_mask).astype(np.uint8), np.ones((5, 5), np.uint8))
+    inner = cv2.erode((mask & ~patch.edge_mask).astype(np.uint8), np.ones((3, 3), np.uint8))
     x, y, width, height = cv2.boundingRect(inner)
     cut = np.s_[y : y + height, x : x + width]
     whole: list[list[np.ndarray]] = [

@@ -13,6 +13,15 @@ from hoi_ros.tracking.config import TrackerConfig
 from hoi_ros.tracking.patch import Patch
 
 FOREARM_RADIUS_M, FOREARM_SLOPE, FOREARM_LENGTH_M = 0.045, 0.45, 0.4
+AWAY_M = 0.008
+"""Beyond the 2 cm by which a mesh may err: farther from it nothing is hand."""
+DEEP_M = 0.004
+"""Inside the silhouette by so much, what lies at the mesh's depth is surely skin."""
+SHARES, LUMAS = 24, 4
+BINS = SHARES * SHARES * LUMAS
+UNSEEN = 1e-3
+"""Density of a colour that was never seen: about that of all colours alike."""
+LUMA_SPREAD = np.array([[0.7, 0.25, 0.05, 0], [0.2, 0.6, 0.2, 0], [0, 0.2, 0.6, 0.2], [0, 0.05, 0.25, 0.7]], np.float32)
 FINGER_JOINTS = [3, 4, 6, 7, 8, 10, 11, 12, 14, 15, 16, 18, 19, 20]
 SAMPLES = np.array(
     [[1, 0, 0], [0.5, 0.5, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.34, 0.33, 0.33], [0.66, 0.17, 0.17]], np.float32
@@ -23,24 +32,25 @@ SAMPLES = np.array(
 class SkinModel:
     """Colour of this person's hands against everything else, learnt while running.
 
-    Histograms over chroma (Cr, Cb) and coarse brightness; old frames fade.
+    Histograms over hue (shares of red and blue, which shade leaves alone) and coarse brightness; old frames fade.
+    A colour seen on neither side counts as other: skin has few colours, things have all.
     """
 
     def __init__(self) -> None:
-        self._skin = np.zeros(16 * 16 * 4, np.float32)
-        self._other = np.zeros(16 * 16 * 4, np.float32)
+        self._skin = np.zeros(BINS, np.float32)
+        self._other = np.zeros(BINS, np.float32)
 
     def probability(self, color: np.ndarray) -> np.ndarray:
-        """(h, w) float32 in 0 to 1 that a pixel of (h, w, 3) uint8 RGB is skin; 0.5 where nothing is known."""
-        total = self._skin + self._other
-        known = total / (total + 2e-3)
-        share = (self._skin + 1e-6) / (total + 2e-6)
-        return (0.5 + known * (share - 0.5)).astype(np.float32)[_color_bins(color)]
+        """(h, w) float32 in 0 to 1 that a pixel of (h, w, 3) uint8 RGB is skin; 0.5 before anything is known."""
+        if not self.learnt:
+            return np.full(color.shape[:2], 0.5, np.float32)
+        share = self._skin / (self._skin + self._other + UNSEEN)
+        return share.astype(np.float32)[_color_bins(color)]
 
     @property
     def learnt(self) -> bool:
-        """True once both sides have been seen."""
-        return bool(self._skin.sum() > 0 and self._other.sum() > 0)
+        """True once skin has been seen."""
+        return bool(self._skin.sum() > 0)
 
     def learn(self, color: np.ndarray, skin_mask: np.ndarray, other_mask: np.ndarray) -> None:
         """Update from (h, w, 3) uint8 RGB and the pixels that surely are, and are not, skin."""
@@ -48,16 +58,27 @@ class SkinModel:
         for histogram, mask in ((self._skin, skin_mask), (self._other, other_mask)):
             if mask.sum() < 50:
                 continue
-            counts = np.bincount(bins[mask], minlength=histogram.size).astype(np.float32)
-            counts = cv2.GaussianBlur(counts.reshape(16, 64), (0, 0), 0.6).reshape(-1) / counts.sum()
+            counts = np.bincount(bins[mask], minlength=BINS).astype(np.float32)
+            counts = _softened(counts) / counts.sum()
             histogram += (1.0 if histogram.sum() == 0 else 0.1) * (counts - histogram)
 
 
+def _softened(counts: np.ndarray) -> np.ndarray:
+    """A histogram (BINS,) spread to its neighbours in hue and brightness."""
+    hue = cv2.GaussianBlur(counts.reshape(SHARES, SHARES, LUMAS), (5, 5), 0.8)
+    return (hue @ LUMA_SPREAD).reshape(-1)
+
+
 def _color_bins(color: np.ndarray) -> np.ndarray:
-    """Histogram bin of each pixel: 16 steps of the used chroma range each way, 4 of brightness."""
-    luma, cr, cb = np.moveaxis(np.asarray(cv2.cvtColor(color, cv2.COLOR_RGB2YCrCb), np.int32), -1, 0)
-    cr_bin, cb_bin = np.clip((cr - 64) >> 3, 0, 15), np.clip((cb - 64) >> 3, 0, 15)
-    return (cr_bin * 16 + cb_bin) * 4 + (luma >> 6)
+    """Histogram bin of each pixel: shares of red and blue in the brightness, and the brightness."""
+    red, green, blue = np.moveaxis(color.astype(np.float32), -1, 0)
+    total = red + green + blue
+    scale = np.float32(SHARES) / (total + 24)
+    red_bin = np.clip((red + 8) * scale * np.float32(1.45) - np.float32(0.22 * SHARES), 0, SHARES - 1)
+    blue_bin = np.clip((blue + 8) * scale * np.float32(1.7), 0, SHARES - 1)
+    luma_bin = np.minimum(total / 192, LUMAS - 1)
+    red_bin, blue_bin, luma_bin = (part.astype(np.int32) for part in (red_bin, blue_bin, luma_bin))
+    return (red_bin * SHARES + blue_bin) * LUMAS + luma_bin
 
 
 def hand_depth(hands: Sequence[HandEstimate], faces: Mapping[str, np.ndarray] | None, patch: Patch) -> np.ndarray:
@@ -148,18 +169,17 @@ def segment_hands(
     probability = cv2.blur(skin.probability(patch.color), (3, 3))
     arm = cone & ~(claimed & (probability < 0.5))
     core = silhouette & (np.abs(patch.depth_m - mesh) < 0.012) & ~claimed
-    eroded = cv2.erode(core.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    eroded = cv2.erode(core.astype(np.uint8), _disk(max(2.0, DEEP_M / pixel_m))) > 0
     # Table and wall are told apart by depth, so that wood the colour of skin does not unteach the skin; and what the
     # model claims close to the hand may be the hand itself, wrongly fused.
-    elsewhere = valid & ~cone & ~dilated(np.isfinite(wide), 0.02 / pixel_m)
-    if skin.learnt or (elsewhere & clear).sum() >= 50:
-        elsewhere &= clear
+    elsewhere = valid & ~cone & ~dilated(np.isfinite(wide), AWAY_M / pixel_m)
+    elsewhere = cv2.morphologyEx((elsewhere & clear).astype(np.uint8), cv2.MORPH_OPEN, _disk(2)) > 0
     skin.learn(patch.color, eroded, elsewhere)
     if skin.learnt:
         hand = (inside & (probability > 0.25)) | (close & (probability > 0.6))
         hand |= _grown(core & (probability > 0.4), (probability > 0.7) & valid & ~claimed, patch)
-        away = claimed & elsewhere
-        if away.sum() >= 200 and float(np.median(probability[away])) < 0.3:
+        own = claimed & ~np.isfinite(snug)
+        if own.sum() >= 100 and float(np.median(probability[own])) < 0.3:
             # The object's colour is not the skin's: what looks like skin beside the hand is a finger off its mesh.
             beside = np.isfinite(_min_filter(mesh, 0.035 / pixel_m)) & clear & valid
             hand |= beside & (probability > 0.8)
