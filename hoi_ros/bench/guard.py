@@ -62,7 +62,8 @@ TIME_RATIOS = (
 """Median milliseconds of the second over those of the third."""
 FIRST = ("worse", "better", "same")
 """Words that the comparison's first line always counts."""
-TIME_STEP = 0.15
+TIME_STEP = 0.25
+"""Smallest change of a ratio of times that is ever called one, as a share of the ratio."""
 NOISE_TIMES = 3.0
 """A change is one when it exceeds so many standard deviations of the baseline's own runs."""
 
@@ -188,7 +189,8 @@ def guarded_figures(rows: Sequence[Row]) -> Iterator[tuple[str, float, str, floa
             for method in (ours, peer)
         }  # fmt: skip
         if times[ours] and times[peer]:
-            yield f"{target} | ms of {ours} / {peer}", sum(times[ours]) / sum(times[peer]), LOWER, TIME_STEP, True
+            ratio = sum(times[ours]) / sum(times[peer])
+            yield f"{target} | ms of {ours} / {peer}", ratio, LOWER, _round(TIME_STEP * ratio), True
 
 
 def record_baseline(options: BenchOptions, runs: int, path: Path) -> dict[str, Any]:
