@@ -132,6 +132,31 @@ class RgbdFrame:
 
 
 @dataclass(frozen=True)
+class HandSegments:
+    """A turned square around a hand: what its pixels are."""
+
+    shares: np.ndarray
+    """(S, S, 3) float32 probabilities of background, hand and held object."""
+    center_px: np.ndarray
+    """(2,) of the square, pixels."""
+    size_px: float
+    """Side of the square, pixels."""
+    angle_rad: float
+    """Turn of the square in the image, clockwise as seen."""
+
+    def in_image(self, height: int, width: int) -> np.ndarray:
+        """Probabilities (H, W, 3) float32 for an image's pixels; outside of the square all is 0."""
+        import cv2
+
+        side = len(self.shares)
+        c, s = np.cos(self.angle_rad) * self.size_px / side, np.sin(self.angle_rad) * self.size_px / side
+        linear = np.array([[c, -s], [s, c]])
+        offset = self.center_px + linear @ np.full(2, 0.5 - side / 2)
+        affine = np.concatenate([linear, offset[:, None]], 1)
+        return cv2.warpAffine(self.shares.astype(np.float32), affine, (width, height), flags=cv2.INTER_LINEAR)
+
+
+@dataclass(frozen=True)
 class HandEstimate:
     """One hand in one frame."""
 
@@ -163,6 +188,10 @@ class HandEstimate:
     """True when a depth sensor placed the hand."""
     landmarks_camera: np.ndarray | None = None
     """(21, 3) metres: the network's own joints before the mesh fit, placed like the mesh."""
+    segments: HandSegments | None = None
+    """What lies around the hand, from an estimator that says so."""
+    contact: np.ndarray | None = None
+    """(V,) 0 to 1 how surely a vertex touches something, likewise."""
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,10 @@ class HandConfig:
         "fitted", "mesh of HandOS: fitted (the hand model bent to its joints) or network (its own vertices)",
         choices=("fitted", "network"),
     )  # fmt: skip
+    handos_masks: bool = setting(
+        False,
+        "HandOS also says what is hand, held object and background around a hand, and what touches",
+    )
     handos_engine: str = setting(
         "auto", "what runs HandOS: auto, numpy, eager, trace, compile, cuda_graph, onnx or tensorrt"
     )

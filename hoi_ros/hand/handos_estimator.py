@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hoi_ros.datatypes import HandEstimate
+from hoi_ros.datatypes import HandEstimate, HandSegments
 from hoi_ros.errors import InputError, unknown_name
 from hoi_ros.hand.config import HandConfig
 from hoi_ros.hand.embedded import EmbeddedHandEstimator, TrackMemory
@@ -39,6 +39,9 @@ class DecodedHand(HandLandmarks):
 
     vertices: np.ndarray
     """(V, 3) metres about the landmarks' mean, along the image's axes like `world_landmarks`."""
+    segments: HandSegments | None = None
+    contact: np.ndarray | None = None
+    """(V,) 0 to 1: how surely a vertex touches something."""
 
 
 CropDecoder = Callable[[dict[str, np.ndarray], np.ndarray], DecodedArrays]
@@ -65,8 +68,9 @@ def create_decoder(content: WeightsFile, engine: str, device: str) -> CropDecode
 class HandOsReader:
     """Reads hands in regions, with the face of `LandmarkNetwork`."""
 
-    def __init__(self, content: WeightsFile, decoder: CropDecoder, device: str, threads: int):
-        self._features = LandmarkFeatures(device, threads)
+    def __init__(self, content: WeightsFile, decoder: CropDecoder, device: str, threads: int, masks: bool = False):
+        self._features = LandmarkFeatures(device, threads, detail=masks)
+        self._masks = masks
         self._decoder = decoder
         self._faces = content.topology.faces
         # What the network leaves of the landmark network's joints keeps their way of lying.
@@ -85,22 +89,25 @@ class HandOsReader:
         if not regions:
             return []
         crops = np.stack([region.crop(color, CROP_SIDE) for region in regions])
-        rows = self._decode(crops)
+        rows, answer = self._decode(crops)
         if average_mirrored:
-            points, joints, vertices, presence = self._decode(np.ascontiguousarray(crops[:, :, ::-1]))
+            (points, joints, vertices, presence), _ = self._decode(np.ascontiguousarray(crops[:, :, ::-1]))
             points[..., 0] = 1 - points[..., 0]
             mirrored = (points, joints * MIRROR, vertices * MIRROR, presence)
             rows = tuple((a + b) / 2 for a, b in zip(rows, mirrored))
-        return [self._in_image(region, *row) for region, row in zip(regions, zip(*rows))]
+        hands = [self._in_image(region, *row) for region, row in zip(regions, zip(*rows))]
+        if self._masks:
+            hands = [_with_masks(*item) for item in zip(hands, regions, _masks(answer))]
+        return list(hands)
 
-    def _decode(self, crops: np.ndarray) -> tuple[np.ndarray, ...]:
-        """2D joints (N, 21, 2) in the crop; joints and vertices about their mean, metres; presence (N,)."""
+    def _decode(self, crops: np.ndarray) -> tuple[tuple[np.ndarray, ...], DecodedArrays]:
+        """2D joints (N, 21, 2) in the crop; joints and vertices about their mean, metres; presence (N,); and all."""
         features = self._features.read(crops)
         camera = np.tile(np.array([TYPICAL_FOCAL, TYPICAL_FOCAL, 0.5, 0.5], np.float32), (len(crops), 1))
         answer = self._decoder(features, camera)
         middle = answer.joints_3d.mean(1, keepdims=True)
         arrays = (answer.joints_2d, answer.joints_3d - middle, answer.vertices - middle, features["presence"][:, 0])
-        return tuple(a.astype(np.float64) for a in arrays)
+        return tuple(a.astype(np.float64) for a in arrays), answer
 
     def _in_image(
         self, region: HandRegion, points: np.ndarray, joints: np.ndarray, vertices: np.ndarray, presence: float
@@ -109,6 +116,25 @@ class HandOsReader:
         turn[:2, :2] = region.rotation
         right = right_probability(vertices, self._faces)
         return DecodedHand(region.to_image(points), joints @ turn.T, float(presence), right, vertices @ turn.T)
+
+
+def _masks(answer: DecodedArrays) -> list[tuple[np.ndarray | None, np.ndarray | None]]:
+    """Segment probabilities (S, S, 3) and contact probabilities (V,) of each hand."""
+    if answer.segments is None or answer.contact is None:
+        return [(None, None)] * len(answer.joints_2d)
+    shares = np.exp(answer.segments - answer.segments.max(-1, keepdims=True))
+    shares /= shares.sum(-1, keepdims=True)
+    return list(zip(shares, 1 / (1 + np.exp(-answer.contact))))
+
+
+def _with_masks(
+    hand: DecodedHand, region: HandRegion, masks: tuple[np.ndarray | None, np.ndarray | None]
+) -> DecodedHand:
+    shares, contact = masks
+    if shares is None:
+        return hand
+    segments = HandSegments(shares, region.center_px, region.size_px, region.angle_rad)
+    return replace(hand, segments=segments, contact=contact)
 
 
 class HandOsEstimator(EmbeddedHandEstimator):
@@ -120,12 +146,18 @@ class HandOsEstimator(EmbeddedHandEstimator):
         path = Path(config.handos_weights) if config.handos_weights else SHIPPED
         content = read_weights(path, HandModel.load())
         decoder = create_decoder(content, config.handos_engine, device)
-        super().__init__(config, device, HandOsReader(content, decoder, device, config.threads))
+        if config.handos_masks and not isinstance(decoder, NumpyDecoder):
+            raise InputError("handos_masks: the numpy engine gives them; take handos_engine auto on the CPU")
+        if config.handos_masks and not (content.config.contact_head and content.config.mask_channels):
+            raise InputError(f"handos_masks: the weights {path} have no such heads; leave handos_weights empty")
+        super().__init__(config, device, HandOsReader(content, decoder, device, config.threads, config.handos_masks))
 
     def _with_own_mesh(
         self, hand: HandEstimate, landmarks: HandLandmarks, memory: TrackMemory | None, dt_s: float
     ) -> HandEstimate:
-        """The network's mesh, turned, moved and scaled onto the joints that the fit has placed."""
+        """Masks and contact, and on request the network's mesh, turned, moved and scaled onto the placed joints."""
+        if isinstance(landmarks, DecodedHand):
+            hand = replace(hand, segments=landmarks.segments, contact=landmarks.contact)
         if (
             self.config.handos_mesh != "network"
             or not isinstance(landmarks, DecodedHand)

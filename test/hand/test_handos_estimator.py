@@ -29,7 +29,7 @@ from hoi_ros.hand.engine import (
 )
 from hoi_ros.hand.handos import HandOs
 from hoi_ros.hand.handos_estimator import right_probability
-from hoi_ros.hand.handos_weights import load_weights
+from hoi_ros.hand.handos_weights import load_weights, save_weights
 from hoi_ros.hand.landmarks import merge_heads
 from hoi_ros.hand.regions import HandRegion
 from hoi_ros.hand.weights_file import SHIPPED
@@ -86,6 +86,7 @@ def test_decoding_a_mirrored_crop_and_averaging_is_symmetric(shared):
     plain = reader.read(crop, [whole], average_mirrored=True)[0]
     mirrored = reader.read(np.ascontiguousarray(crop[:, ::-1]), [whole], average_mirrored=True)[0]
     np.testing.assert_allclose(mirrored.vertices * [-1, 1, 1], plain.vertices, atol=2e-4)
+    np.testing.assert_allclose(mirrored.world_landmarks * [-1, 1, 1], plain.world_landmarks, atol=2e-4)
     assert plain.right_probability + mirrored.right_probability == pytest.approx(1, abs=1e-3)
 
 
@@ -234,3 +235,35 @@ def test_the_fingerprint_follows_weights_size_and_versions(network):
     with torch.no_grad():
         network.mirror.bias += 1
     assert fingerprint(network, "a") != same
+
+
+# Masks and contact
+
+
+def test_masks_lie_where_the_hand_was_drawn():
+    picture = draw_hand("right", turn_rad=0.5)
+    plain = np.abs(picture.astype(int) - picture[3, 3]).sum(-1) > 40
+    with_masks = create_hand_estimator(HandConfig(estimator="handos", handos_masks=True), "cpu")
+    hand = with_masks.estimate(frame(picture))[0]
+    assert hand.contact.shape == (778,) and hand.contact.min() >= 0 and hand.contact.max() <= 1
+    np.testing.assert_allclose(hand.segments.shares.sum(-1), 1, atol=1e-5)
+    shares = hand.segments.in_image(*picture.shape[:2])
+    joints = np.round(hand.joints_px).astype(int)
+    assert shares[joints[:, 1], joints[:, 0], 1].mean() > 0.7, "joints lie in the hand"
+    seen, inside = shares[..., 1] > 0.5, shares.sum(-1) > 0.5
+    assert (seen & plain).sum() / (seen | (plain & inside)).sum() > 0.6
+    assert not shares[:5, :5].any()
+    usual = create_hand_estimator(HandConfig(estimator="handos"), "cpu").estimate(frame(picture))[0]
+    assert usual.segments is None and usual.contact is None
+    np.testing.assert_allclose(usual.vertices_camera, hand.vertices_camera, atol=1e-6)
+
+
+def test_masks_need_heads_and_the_numpy_engine(tmp_path):
+    with pytest.raises(InputError, match="numpy engine"):
+        create_hand_estimator(HandConfig(estimator="handos", handos_masks=True, handos_engine="eager"), "cpu")
+    torch.manual_seed(0)
+    save_weights(tmp_path / "w.npz", HandOs(replace(COMPACT, coarse_vertices=24), topology()), {})
+    with pytest.raises(InputError, match="no such heads"):
+        create_hand_estimator(
+            HandConfig(estimator="handos", handos_masks=True, handos_weights=str(tmp_path / "w.npz")), "cpu"
+        )

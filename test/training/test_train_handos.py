@@ -128,6 +128,27 @@ def test_second_stage_starts_from_a_2d_models_layers(shards, tmp_path):
         assert torch.equal(trainer.network.state_dict()[name], first.network.state_dict()[name])
 
 
+def test_more_heads_are_trained_on_weights_that_stay(shards, tmp_path):
+    first = run(TrainingPlan(replace(SHORT, steps=3), TINY), shards, tmp_path / "first")
+    later = replace(SHORT, learning_rate=0.01, heads_only=True, start_from=str(tmp_path / "first" / "handos.npz"))
+    more = replace(TINY, contact_head=True, mask_channels=6)
+    trainer = run(TrainingPlan(later, more), shards, tmp_path / "heads")
+    fresh = HandOsTrainer(TrainingPlan(later, more), shards, tmp_path / "fresh").network.state_dict()
+    learned = trainer.network.state_dict()
+    kept = first.network.state_dict()
+    for name, values in learned.items():
+        if name in kept:
+            torch.testing.assert_close(values, kept[name].half().float(), rtol=0, atol=0)
+        else:
+            assert name.startswith("segment.") or ".contact." in name
+    assert not torch.equal(learned["segment.out.weight"], fresh["segment.out.weight"])
+    assert not torch.equal(learned["heads.1.contact.2.bias"], fresh["heads.1.contact.2.bias"])
+    scores = json.loads((tmp_path / "heads" / "scores.jsonl").read_text().splitlines()[-1])
+    assert {"contact_iou", "pa_mpjpe_mm"} <= set(scores)
+    with pytest.raises(InputError, match="set network"):
+        HandOsTrainer(TrainingPlan(later, TINY), shards, tmp_path / "none")
+
+
 def test_a_plan_from_yaml(tmp_path):
     path = tmp_path / "plan.yaml"
     path.write_text("network: {base: paper, coarse_vertices: 98}\ntraining: {steps: 9}\nloss: {edges: 2.0}\n")
