@@ -3,6 +3,8 @@
     python benchmarks/handos.py real DATA/hands_real [--out PICTURES]
     python benchmarks/handos.py simulator [--frames 60]
     python benchmarks/handos.py video FILE.mp4 ...
+    python benchmarks/handos.py smoothing video:FILE.mp4 ...
+    python benchmarks/handos.py masks [--frames 30]
     python benchmarks/handos.py engines [--size compact|paper] [--threads 2]
 
 PA errors align without reflection. What was chosen while looking at the photos is said in docs/handos.md. Times are
@@ -164,6 +166,83 @@ def jitter_mm(tracks) -> float:
     return float(np.median(found)) if found else float("nan")
 
 
+def run_masks(options: argparse.Namespace) -> None:
+    """Overlap of the mask head's hand and object with the simulator's labels, inside the square it looks at."""
+    from hoi_ros.datatypes import LABEL_LEFT_HAND, LABEL_OBJECT, LABEL_RIGHT_HAND
+    from hoi_ros.simulation import Simulator, SimulatorConfig
+
+    config = HandConfig(estimator="handos", handos_masks=True, handos_weights=options.weights)
+    print("scene          hands  hand IoU  hand precision  object IoU  object precision")
+    for scene in options.scenes:
+        estimator, rows = create_hand_estimator(config, "cpu"), []
+        simulator = Simulator(scene, SimulatorConfig(seed=options.seed))
+        for index in range(options.frames):
+            frame = simulator.frame(8 * index)
+            assert frame.truth is not None and frame.truth.labels is not None
+            labels = frame.truth.labels
+            hand = (labels == LABEL_LEFT_HAND) | (labels == LABEL_RIGHT_HAND)
+            plain = RgbdFrame(frame.color, frame.intrinsics, frame.stamp_ns, frame.index)
+            for found in estimator.estimate(plain):
+                assert found.segments is not None
+                shares = found.segments.in_image(*labels.shape)
+                inside, said = shares.sum(-1) > 0.5, shares.argmax(-1)
+                row = []
+                for kind, true in ((1, hand), (2, labels == LABEL_OBJECT)):
+                    seen, true = inside & (said == kind), inside & true
+                    row += [(seen & true).sum() / max((seen | true).sum(), 1), (seen & true).sum() / max(seen.sum(), 1)]
+                rows.append(row)
+        values = "  ".join(f"{value:10.2f}" for value in np.mean(rows, 0))
+        print(f"{scene:14s} {len(rows):5d}  {values}")
+
+
+def run_smoothing(options: argparse.Namespace) -> None:
+    """Jitter with smoothing and without, and by how many frames the smoothed hand comes later."""
+    from hoi_ros.sources import open_source
+
+    print("source                    estimator   hands  jitter raw mm  smoothed mm  ratio  lag frames: place, pose")
+    for source in options.sources:
+        for name in ESTIMATORS:
+            pairs = [
+                create_hand_estimator(HandConfig(estimator=name, handos_weights=options.weights, smoothing=s), "cpu")
+                for s in (False, True)
+            ]
+            tracks: list[dict] = [{}, {}]
+            with open_source(source) as frames:
+                for count, frame in enumerate(frames):
+                    for estimator, kept in zip(pairs, tracks):
+                        for hand in estimator.estimate(frame):
+                            row = (count, hand.handedness, hand.vertices_camera, hand.joints_px)
+                            kept.setdefault(hand.track_id, []).append(row)
+                    if count + 1 >= options.frames:
+                        break
+            raw, calm = (jitter_mm([[r[:3] for r in t] for t in kept.values()]) for kept in tracks)
+            place, pose = (lag_frames(tracks, which) for which in (3, 2))
+            hands = sum(len(t) for t in tracks[1].values())
+            print(
+                f"{source[-25:]:25s} {name:10s} {hands:6d} {raw:14.2f} {calm:12.2f} {calm / raw:6.2f}"
+                f"  {place:8.2f}, {pose:.2f}"
+            )
+
+
+def lag_frames(tracks, which: int) -> float:
+    """Frames L for which raw(t - L) explains smoothed(t) best: least squares of their difference on the speed."""
+    above = below = 0.0
+    for key, track in tracks[0].items():
+        calm = {row[0]: row[which] for row in tracks[1].get(key, [])}
+        for (i, *a), b, (k, *c) in zip(track, track[1:], track[2:]):
+            if k - i != 2 or b[0] not in calm:
+                continue
+            before, now, after, smooth = (
+                np.asarray(x, np.float64) for x in (a[which - 1], b[which], c[which - 1], calm[b[0]])
+            )
+            if which == 2:
+                before, now, after, smooth = (x - x.mean(0) for x in (before, now, after, smooth))
+            speed = (after - before) / 2
+            above -= float((speed * (smooth - now)).sum())
+            below += float((speed**2).sum())
+    return above / max(below, 1e-12)
+
+
 def run_engines(options: argparse.Namespace) -> None:
     """Milliseconds of the decoder for 1, 2 and 10 hands with every engine, and its difference from eager."""
     import torch
@@ -226,7 +305,16 @@ def main() -> None:
     engines.add_argument("--repeat", type=int, default=20)
     engines.add_argument("--engine", nargs="+", help="only these")
     engines.set_defaults(run=run_engines)
-    for part in (real, simulator, video):
+    masks = parts.add_parser("masks")
+    masks.add_argument("--frames", type=int, default=30)
+    masks.add_argument("--scenes", nargs="+", default=["rotate:mug", "rotate:box", "rotate:drill", "bare"])
+    masks.add_argument("--seed", type=int, default=3)
+    masks.set_defaults(run=run_masks)
+    smoothing = parts.add_parser("smoothing")
+    smoothing.add_argument("sources", nargs="+", help="as for hoi run: video:FILE, sim:SCENE")
+    smoothing.add_argument("--frames", type=int, default=200)
+    smoothing.set_defaults(run=run_smoothing)
+    for part in (real, simulator, video, masks, smoothing):
         part.add_argument("--weights", default="", help="other HandOS weights than those that ship")
     options = parser.parse_args()
     options.run(options)
