@@ -61,16 +61,16 @@ def _save(figure: Any, path: Path) -> Path:
 
 
 def _over_time(target: str, curves: Sequence[Curve], out: Path) -> Path:
-    """One panel a sequence, one line a method; gaps are missed frames."""
+    """One panel a sequence, one line a method; gaps are missed frames, the hands of a frame are averaged."""
     name = MAIN_ERROR[target]
     sequences = list(dict.fromkeys(c.sequence for c in curves))
     figure, axes = _figure((len(sequences) + 1) // 2, min(2, len(sequences)), 6.5)
     for axis, sequence in zip(axes, sequences):
         for curve in (c for c in curves if c.sequence == sequence):
-            order = np.argsort(curve.values["frame"], kind="stable")
-            values = curve.values[name][order]
-            axis.plot(curve.values["frame"][order], np.where(np.isfinite(values), values, np.nan), ".-", ms=2, lw=0.8,
-                      label=curve.method)  # fmt: skip
+            frames, which = np.unique(curve.values["frame"], return_inverse=True)
+            values = np.where(np.isfinite(curve.values[name]), curve.values[name], np.nan)
+            mean = np.bincount(which.reshape(-1), values) / np.bincount(which.reshape(-1))
+            axis.plot(frames, mean, ".-", ms=2, lw=0.8, label=curve.method)
         axis.set(title=sequence, xlabel="frame", ylabel=name, yscale="log")
         axis.set_ylim(bottom=max(axis.get_ylim()[0], 0.05))  # the frame that was aligned has no error at all
     _legend(axes[0])
