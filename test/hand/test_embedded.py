@@ -9,7 +9,7 @@ from drawn_hand import draw_hand
 from hoi_ros.datatypes import CameraIntrinsics, RgbdFrame
 from hoi_ros.errors import InputError
 from hoi_ros.geometry import project
-from hoi_ros.hand import HandConfig, create_hand_estimator
+from hoi_ros.hand import HandConfig, choose_estimator, create_hand_estimator
 from hoi_ros.hand.landmarks import LandmarkNetwork, merge_heads
 from hoi_ros.hand.regions import HandRegion
 
@@ -170,3 +170,9 @@ def test_unknown_names_are_refused_with_the_nearest():
 def test_a_missing_mano_file_is_named(tmp_path: Path):
     with pytest.raises(InputError, match=r"MANO_RIGHT\.pkl"):
         create_hand_estimator(HandConfig(hand_model=str(tmp_path / "MANO_RIGHT.pkl")), "cpu")
+
+
+def test_auto_is_handos_unless_a_hand_model_is_given():
+    assert choose_estimator(HandConfig()) == "handos"
+    assert choose_estimator(HandConfig(hand_model="MANO_RIGHT.pkl")) == "embedded"
+    assert choose_estimator(HandConfig(estimator="embedded")) == "embedded"
