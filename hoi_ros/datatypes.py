@@ -195,6 +195,18 @@ class HandEstimate:
 
 
 @dataclass(frozen=True)
+class PoseRevision:
+    """Poses of earlier frames that turned out to be wrong, corrected."""
+
+    stamps_ns: np.ndarray
+    """(K,) int64 stamps of those frames: the object's keyframes."""
+    T_camera_object: np.ndarray
+    """(K, 4, 4) corrected."""
+    number: int = 1
+    """Counts an object's revisions, from 1: one is said with several frames, since any single one may be skipped."""
+
+
+@dataclass(frozen=True)
 class ObjectObservation:
     """The held object in one frame."""
 
@@ -219,6 +231,8 @@ class ObjectObservation:
     """Why it waits or was lost, or which turn it cannot see, in words."""
     covariance: np.ndarray | None = None
     """(6, 6) of translation (m) of the object's middle and rotation (rad), camera axes; None unless tracking."""
+    revision: PoseRevision | None = None
+    """Keyframes whose poses were corrected lately; this frame's own pose goes with them."""
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,10 @@ class HoiPipeline:
 
     def final_mesh(self) -> TriangleMesh | None:
         """The object's mesh from everything seen; None when nothing was fused."""
-        return self.reconstructor.extract_mesh() if self.reconstructor else None
+        if self.reconstructor is None:
+            return None
+        self.reconstructor.settle()
+        return self.reconstructor.extract_mesh()
 
     def reset(self) -> None:
         """Forget all tracks and the object, and a mesh that is being made of it."""
@@ -133,6 +136,9 @@ class HoiPipeline:
         """Give back what the networks hold; a mesh that is being made is waited for."""
         self._mesher.shutdown()
         self.estimator.close()
+        if self.tracker is not None and self.reconstructor is not None:
+            self.tracker.close()
+            self.reconstructor.close()
 
 
 def _lap(stage_ms: dict[str, float], stage: str, start: float) -> float:

@@ -27,6 +27,9 @@ class Tracker:
     def reset(self):
         pass
 
+    def close(self):
+        pass
+
 
 class Reconstructor:
     """Counts frames; a mesh has as many vertices as frames were fused when it was begun, and waits to be let go."""
@@ -47,7 +50,13 @@ class Reconstructor:
         assert self.go.wait(5.0)
         return TriangleMesh(np.zeros((count, 3), np.float32), np.zeros((0, 3), np.int32))
 
+    def settle(self):
+        pass
+
     def reset(self):
+        pass
+
+    def close(self):
         pass
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
+from nav_msgs.msg import Path as PathMessage
 from sensor_msgs.msg import Image, PointCloud2
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import Marker, MarkerArray
@@ -34,12 +35,12 @@ from hoi_ros.nodes.node_configs import ComputeConfig, InputConfig, Reconstructio
 from hoi_ros.nodes.priority import FUSION, MESHING
 from hoi_ros.nodes.qos import LATCHED, RESULT
 from hoi_ros.nodes.synchronizer import StampJoin
-from hoi_ros.nodes.tracker_node import object_frame_id
+from hoi_ros.nodes.tracker_node import object_frame_id, revision_from_message
 from hoi_ros.nodes.worker import LatestSlot, Worker
 from hoi_ros.reconstruction.config import ReconstructionConfig
 from hoi_ros.reconstruction.mesh_io import save_mesh
 
-STATE_PARTS = ("pair", "hands", "state", "mask", "hand_mask", "pose")
+STATE_PARTS = ("pair", "hands", "state", "mask", "hand_mask", "pose", "keyframes")
 
 
 def create_reconstructor(config: ReconstructionConfig, device: str) -> Any:
@@ -98,7 +99,7 @@ class ReconstructionNode(FrameNode):
             FrameInput(self, self.setting(InputConfig), self.diagnostics, lambda p: self._offer("pair", p.stamp_ns, p)),
             HandsInput(self, lambda stamp, hands: self._offer("hands", stamp, hands)),
         ]
-        topics = {"mask": Image, "hand_mask": Image, "pose": PoseStamped}
+        topics = {"mask": Image, "hand_mask": Image, "pose": PoseStamped, "keyframes": PathMessage}
         self._topic_subscriptions = [
             self.create_subscription(kind, f"object/{part}", self._part_callback(part), RESULT)
             for part, kind in topics.items()
@@ -116,6 +117,8 @@ class ReconstructionNode(FrameNode):
         self._offer("state", stamp_of(message), values)
         if values.get("state") != "tracking":
             self._offer("pose", stamp_of(message), None)
+        if values.get("revised", "0") == "0":
+            self._offer("keyframes", stamp_of(message), None)
 
     def _offer(self, part: str, stamp_ns: int, item: Any) -> None:
         moment = self._join.add(part, stamp_ns, item)
@@ -185,7 +188,8 @@ class ReconstructionNode(FrameNode):
                 self.get_logger().error(str(error))
 
     def _save(self, mesh_file: str) -> Path:
-        # The core meshes once more, so that the file holds the last frames too.
+        # The core meshes once more, so that the file holds the last frames and corrections too.
+        self.reconstructor.settle()
         path = mesh_file or f"object_{self._object_id}.{self.setting(ReconstructionConfig).mesh_format}"
         return save_mesh(self.reconstructor.extract_mesh(), Path(path).expanduser().absolute())
 
@@ -218,6 +222,8 @@ class ReconstructionNode(FrameNode):
         for subscription in getattr(self, "_topic_subscriptions", ()):
             self.destroy_subscription(subscription)
         self._inputs, self._topic_subscriptions = [], []
+        if getattr(self, "_reconstructor", None) is not None:
+            self._reconstructor.close()
 
 
 def observation_from_parts(parts: dict[str, Any]) -> ObjectObservation:
@@ -227,7 +233,7 @@ def observation_from_parts(parts: dict[str, Any]) -> ObjectObservation:
         InputError: a mask cannot be read.
     """
     values = parts["state"]
-    hand = values.get("hand_track_id", "")
+    hand, keyframes = values.get("hand_track_id", ""), parts.get("keyframes")
     observation = ObjectObservation(
         state=values.get("state", "waiting"),
         object_id=int(values.get("object_id", 0)),
@@ -237,6 +243,7 @@ def observation_from_parts(parts: dict[str, Any]) -> ObjectObservation:
         is_keyframe=values.get("keyframe") == "1",
         inlier_fraction=float(values.get("inlier_fraction", 0.0)),
         residual_m=float(values.get("residual_m", "nan")),
+        revision=None if keyframes is None else revision_from_message(keyframes, int(values["revised"])),
     )
     if parts["pose"] is None:
         return observation

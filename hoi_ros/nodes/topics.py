@@ -65,6 +65,7 @@ TOPICS = (
     Topic(OBJECT_POSE_TOPIC, "geometry_msgs/msg/PoseStamped"),
     Topic("object/pose_in_hand", "geometry_msgs/msg/PoseStamped"),
     Topic(OBJECT_STATE_TOPIC, "diagnostic_msgs/msg/DiagnosticArray"),
+    Topic("object/keyframes", "nav_msgs/msg/Path"),
     Topic(MASK_TOPIC, "sensor_msgs/msg/Image"),
     Topic(MESH_TOPIC, "visualization_msgs/msg/Marker", latched=True),
     Topic("object/cloud", "sensor_msgs/msg/PointCloud2"),

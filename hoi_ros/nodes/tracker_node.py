@@ -8,12 +8,22 @@ from typing import Any
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import PoseStamped
+from nav_msgs.msg import Path
 from sensor_msgs.msg import Image
+from std_msgs.msg import Header
 
-from hoi_ros.datatypes import HAND_SIDES, ObjectObservation, RgbdFrame
+from hoi_ros.datatypes import HAND_SIDES, ObjectObservation, PoseRevision, RgbdFrame
 from hoi_ros.device import resolve_device
+from hoi_ros.geometry import invert_transform
 from hoi_ros.nodes.base_node import FrameNode, run_node
-from hoi_ros.nodes.conversions import image_message, make_header, pose_stamped, transform_stamped
+from hoi_ros.nodes.conversions import (
+    image_message,
+    make_header,
+    pose_stamped,
+    stamp_of,
+    transform_from_pose,
+    transform_stamped,
+)
 from hoi_ros.nodes.frame_bus import HandsFrame, ObjectFrame
 from hoi_ros.nodes.inputs import FrameInput, HandsInput, hands_from_parts
 from hoi_ros.nodes.node_configs import ComputeConfig, InputConfig, TrackerNodeConfig
@@ -39,6 +49,7 @@ def observation_status(observation: ObjectObservation) -> DiagnosticStatus:
         "inlier_fraction": repr(float(observation.inlier_fraction)),
         "residual_m": repr(float(observation.residual_m)),
         "hand_track_id": "" if observation.hand_track_id is None else observation.hand_track_id,
+        "revised": 0 if observation.revision is None else observation.revision.number,
     }
     return DiagnosticStatus(
         level=DiagnosticStatus.WARN if observation.state == "lost" else DiagnosticStatus.OK,
@@ -47,6 +58,23 @@ def observation_status(observation: ObjectObservation) -> DiagnosticStatus:
         hardware_id=object_frame_id(observation.object_id),
         values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
     )
+
+
+def revision_message(revision: PoseRevision, header: Header, object_id: int) -> Path:
+    """Corrected keyframes: where the camera was around the object at each one's stamp, in the object's frame."""
+    frame_id = object_frame_id(object_id)
+    views = [
+        pose_stamped(invert_transform(pose), make_header(stamp, frame_id))
+        for stamp, pose in zip(revision.stamps_ns.tolist(), revision.T_camera_object)
+    ]
+    return Path(header=Header(stamp=header.stamp, frame_id=frame_id), poses=views)
+
+
+def revision_from_message(message: Path, number: int) -> PoseRevision:
+    """The corrected keyframes of a path, the object's `number`-th; inverse of `revision_message`."""
+    poses = [invert_transform(transform_from_pose(view.pose)) for view in message.poses]
+    stamps = np.array([stamp_of(view) for view in message.poses], np.int64)
+    return PoseRevision(stamps, np.stack(poses) if poses else np.zeros((0, 4, 4)), number)
 
 
 class TrackerNode(FrameNode):
@@ -67,6 +95,7 @@ class TrackerNode(FrameNode):
         self._mask = self.make_publisher(Image, "object/mask", RESULT)
         self._hand_mask = self.make_publisher(Image, "object/hand_mask", RESULT)
         self._state = self.make_publisher(DiagnosticArray, "object/state", RESULT)
+        self._keyframes = self.make_publisher(Path, "object/keyframes", RESULT)
         self._transforms = TransformPublisher(self.make_publisher, self.diagnostics.note)
         self._inputs: list[Any] = []
         if self.bus is not None:
@@ -131,6 +160,8 @@ class TrackerNode(FrameNode):
             if observation.T_hand_object is not None and side is not None:
                 in_hand = make_header(frame.stamp_ns, f"{side}_wrist")
                 self._pose_in_hand.publish(pose_stamped(observation.T_hand_object, in_hand))
+        if observation.revision is not None and self._keyframes.get_subscription_count():
+            self._keyframes.publish(revision_message(observation.revision, header, observation.object_id))
         self._state.publish(DiagnosticArray(header=header, status=[observation_status(observation)]))
 
     def _publish_mask(self, publisher: Any, mask: np.ndarray | None, frame: RgbdFrame) -> None:
@@ -157,6 +188,8 @@ class TrackerNode(FrameNode):
         for one in getattr(self, "_inputs", ()):
             one.destroy()
         self._inputs = []
+        if hasattr(self, "tracker"):
+            self.tracker.close()
 
 
 def main(args: list[str] | None = None) -> int:

@@ -35,6 +35,12 @@ class ReconstructionConfig:
     min_component_fraction: float = setting(
         0.03, "parts smaller than this share of the largest are floaters; 1 keeps one part", low=0.0, high=1.0
     )
+    max_objects: int = setting(4, "objects that are remembered; the one not seen for longest goes", low=1, high=100)
+    kept_frames: int = setting(
+        100, "frames kept to fuse the object anew when poses are corrected, 0.3 MB each; 0: never", low=0, high=2000
+    )
+    keep_period: int = setting(4, "every so many fused frames one is kept, and every keyframe", low=1)
+    refuse_frames: int = setting(30, "fused frames until the object fused anew takes the old one's place", low=0)
     watertight: bool = setting(False, "close the mesh where nothing was seen, by a smooth guess")
     mesh_format: str = setting(
         "ply", "format that the save service and the end of a run write", choices=("ply", "obj", "glb", "stl")

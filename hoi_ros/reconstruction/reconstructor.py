@@ -3,25 +3,44 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from hoi_ros.datatypes import CameraIntrinsics, ObjectObservation, RgbdFrame, TriangleMesh
+from hoi_ros.datatypes import ObjectObservation, PoseRevision, RgbdFrame, TriangleMesh
 from hoi_ros.errors import InputError
-from hoi_ros.geometry import invert_transform, project, transform_points
 from hoi_ros.reconstruction.completion import watertight_mesh
 from hoi_ros.reconstruction.config import ReconstructionConfig
-from hoi_ros.reconstruction.evidence import EvidenceModel, PixelEvidence, gather_evidence
 from hoi_ros.reconstruction.extraction import mesh_from_field
-from hoi_ros.reconstruction.free_space import FreeSpace
+from hoi_ros.reconstruction.fusion import ObjectFusion
+from hoi_ros.reconstruction.kept_frames import KeptFrame, KeptFrames
 from hoi_ros.reconstruction.volume import SparseVolume
 
-_FRAMES_PER_LOOK = 3
+
+@dataclass
+class _KnownObject:
+    """One object's fusion, and the frames from which it can be made anew."""
+
+    fusion: ObjectFusion
+    kept: KeptFrames
+    frames_at_mesh: int = 0
+    surface_voxels: int = 0
+    anew: Future[ObjectFusion] | None = None
+    """Fusion with corrected poses, under way."""
+    revised: int = 0
+    """Number of the last revision taken over."""
+    due: int = 0
+    """Fused frames at which it takes the old one's place."""
 
 
 class ObjectReconstructor:
-    """Fuses the hand-free pixels of a tracked object; one thread may extract while another integrates."""
+    """Fuses the hand-free pixels of tracked objects; one thread may extract while another integrates.
+
+    The last `max_objects` objects are remembered, so that one that returns grows on. When the poses of keyframes were
+    corrected, the object is fused anew from kept frames beside the stream.
+    """
 
     def __init__(self, config: ReconstructionConfig | None = None, device: str = "auto") -> None:
         """Start empty.
@@ -35,23 +54,30 @@ class ObjectReconstructor:
         """
         self.config = config or ReconstructionConfig()
         self.device = _torch_device(device)
-        c = self.config
-        self._evidence_model = EvidenceModel(
-            c.edge_px, c.hand_margin_px, c.depth_jump_m, c.min_depth_m, c.max_depth_m, c.free_margin_m, c.free_weight,
-            c.noise_per_m2,
-        )  # fmt: skip
         self._lock = threading.Lock()
-        self._forget(None)
+        self._beside = ThreadPoolExecutor(1, "fuse-anew")
+        self._objects: dict[int, _KnownObject] = {}
+        """By object id, the present one last."""
+        self.times_fused_anew = 0
+
+    @property
+    def _now(self) -> _KnownObject | None:
+        return next(reversed(self._objects.values()), None)
+
+    @property
+    def _volume(self) -> SparseVolume | None:
+        return self._now.fusion.volume if self._now else None
 
     @property
     def frames_fused(self) -> int:
-        """Frames in the volume since the last reset."""
-        return self._frames
+        """Frames in the present object's volume."""
+        return self._now.fusion.frames if self._now else 0
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes held by the volume."""
-        return self._volume.memory_bytes if self._volume else 0
+        """Bytes held by volumes and kept frames."""
+        volumes = (o.fusion.volume.memory_bytes for o in self._objects.values() if o.fusion.volume)
+        return sum(volumes) + sum(o.kept.memory_bytes for o in self._objects.values())
 
     @property
     def full(self) -> bool:
@@ -59,16 +85,21 @@ class ObjectReconstructor:
         return self._volume is not None and self._volume.full
 
     def reset(self) -> None:
-        """Forget the object."""
+        """Forget every object."""
         with self._lock:
-            self._forget(None)
+            self._objects = {}
+
+    def close(self) -> None:
+        """End the thread that fuses anew."""
+        self._beside.shutdown()
 
     def integrate(self, frame: RgbdFrame, observation: ObjectObservation) -> bool:
-        """Fuse one frame; an observation of another object starts anew.
+        """Fuse one frame; an observation of an object not met before starts anew.
 
         Args:
             frame: with depth.
-            observation: state 'tracking', pose and mask; hand_mask keeps the hand's neighbourhood out.
+            observation: state 'tracking', pose and mask; hand_mask keeps the hand's neighbourhood out. Its revision,
+                if any, is taken over even when the frame itself says nothing.
 
         Returns:
             False when the frame says nothing: no depth, not tracking, too few pixels, or badly explained.
@@ -76,32 +107,31 @@ class ObjectReconstructor:
         Raises:
             InputError: masks differ in size from the frame, or the pose is not a finite rigid motion.
         """
+        known = self._objects.get(observation.object_id)
+        if known is not None and observation.revision is not None:
+            self._revise(known, observation.revision)
         if not self._usable(frame, observation):
             return False
-        assert frame.depth_m is not None and observation.mask is not None and observation.T_camera_object is not None
-        pose = np.asarray(observation.T_camera_object, np.float64)
         with self._lock:
-            if observation.object_id != self._object_id:
-                self._forget(observation.object_id)
-            roi = self._region(observation.mask, frame.intrinsics, pose)
-            evidence = gather_evidence(
-                frame.color, frame.depth_m, observation.mask, observation.hand_mask, frame.intrinsics, roi,
-                self._evidence_model, self.device,
-            )  # fmt: skip
-            if len(evidence.surface_points_camera) * 9 < self.config.min_mask_px:
+            known = self._known(observation.object_id)
+            if not known.fusion.add(frame, observation):
                 return False
-            self._fuse(evidence, pose)
-            self._see_through(frame, pose)
+            known.kept.add(frame, observation)
+            if known.anew is not None and known.fusion.frames >= known.due:
+                self._exchange(known)
         return True
 
     def changed_enough(self) -> bool:
         """True when the surface changed by `min_change` since the last mesh, and enough frames came."""
         with self._lock:
-            enough = self._frames - self._frames_at_mesh >= self.config.keyframes_between_meshes
-            return enough and self._changed > max(self.config.min_change * self._surface_voxels, 20)
+            known = self._now
+            if known is None:
+                return False
+            enough = known.fusion.frames - known.frames_at_mesh >= self.config.keyframes_between_meshes
+            return enough and known.fusion.changed > max(self.config.min_change * known.surface_voxels, 20)
 
     def extract_mesh(self, watertight: bool | None = None) -> TriangleMesh | None:
-        """Mesh what was fused, in the object frame, metres; None while there is no surface.
+        """Mesh what was fused of the present object, in its frame, metres; None while there is no surface.
 
         May run in a thread of its own: only the copy of the volume holds up `integrate`.
 
@@ -110,27 +140,59 @@ class ObjectReconstructor:
         """
         c = self.config
         with self._lock:
-            field = self._volume.snapshot() if self._volume else None
-            if field is not None and self._free_space is not None:
-                seen_through = self._free_space.counts(field.origin, field.tsdf.shape, field.voxel_size_m)
-                field = field.emptied(seen_through >= c.free_frames)
-            self._frames_at_mesh, self._changed = self._frames, 0
-        if field is None:
+            known = self._now
+            field = known.fusion.field() if known else None
+            if known is not None:
+                known.frames_at_mesh, known.fusion.changed = known.fusion.frames, 0
+        if known is None or field is None:
             return None
         near = (np.abs(field.tsdf) < 0.5) & (field.weight >= c.min_weight)
         mesh = mesh_from_field(field, min_weight=c.min_weight, min_component_fraction=c.min_component_fraction)
         with self._lock:
-            self._surface_voxels = int(near.sum())
+            known.surface_voxels = int(near.sum())
         if mesh is not None and (c.watertight if watertight is None else watertight):
             mesh = watertight_mesh(field, mesh, min_weight=c.min_weight)
         return mesh
 
-    def _forget(self, object_id: int | None) -> None:
-        self._object_id = object_id
-        self._volume: SparseVolume | None = None
-        self._free_space: FreeSpace | None = None
-        self._frames, self._frames_at_mesh = 0, 0
-        self._changed, self._surface_voxels = 0, 0
+    def settle(self) -> None:
+        """Wait for a fusion with corrected poses that is under way, and take it over: before a last mesh."""
+        with self._lock:
+            for known in self._objects.values():
+                if known.anew is not None:
+                    self._exchange(known)
+
+    def _known(self, object_id: int) -> _KnownObject:
+        """The object, made the present one; the one not seen for longest is forgotten when there are too many."""
+        known = self._objects.pop(object_id, None)
+        if known is None:
+            c = self.config
+            known = _KnownObject(ObjectFusion(c, self.device), KeptFrames(c.kept_frames, c.keep_period))
+        self._objects[object_id] = known
+        while len(self._objects) > self.config.max_objects:
+            del self._objects[next(iter(self._objects))]
+        return known
+
+    def _revise(self, known: _KnownObject, revision: PoseRevision) -> None:
+        """Begin to fuse anew when a kept frame moved by a voxel; a fusion under way with older poses is dropped."""
+        if revision.number <= known.revised:
+            return
+        with self._lock:
+            known.revised = revision.number
+            frames, farthest = known.kept.revised(revision)
+            under_way = known.anew is not None
+            known.kept.take(frames, revision)
+            if frames and (farthest > self.config.voxel_size_m or under_way):
+                known.anew = self._beside.submit(_fused, frames, self.config, self.device)
+                known.due = known.fusion.frames + self.config.refuse_frames
+
+    def _exchange(self, known: _KnownObject) -> None:
+        """Let the object fused anew take the old one's place; what came since the correction is in neither's way."""
+        assert known.anew is not None
+        frames = known.fusion.frames
+        known.fusion, known.anew = known.anew.result(), None
+        known.fusion.frames = max(frames, known.fusion.frames)
+        known.fusion.changed = max(known.fusion.changed, 10**6)
+        self.times_fused_anew += 1
 
     def _usable(self, frame: RgbdFrame, observation: ObjectObservation) -> bool:
         """Whether the frame speaks of the object; refuses what does not fit together."""
@@ -150,46 +212,13 @@ class ObjectReconstructor:
             return False
         return int(np.count_nonzero(observation.mask)) >= self.config.min_mask_px
 
-    def _region(self, mask: np.ndarray, intrinsics: CameraIntrinsics, pose: np.ndarray) -> tuple[int, int, int, int]:
-        """Rectangle of the mask and of the volume so far, with a margin, inside the image."""
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        corners = np.array([[columns[0], rows[0]], [columns[-1], rows[-1]]], np.float64)
-        if self._volume is not None and self._volume.block_count:
-            bounds = np.array(self._volume.bounds())
-            box = np.stack(np.meshgrid(*bounds.T, indexing="ij"), -1).reshape(-1, 3)
-            pixels = project(transform_points(pose, box), intrinsics)
-            if np.isfinite(pixels).all():
-                corners = np.concatenate([corners, pixels])
-        height, width = mask.shape
-        low = np.maximum(np.floor(corners.min(0)).astype(int) - 8, 0)
-        high = np.ceil(corners.max(0)).astype(int) + 9
-        return int(low[0]), int(low[1]), int(min(high[0], width)), int(min(high[1], height))
 
-    def _fuse(self, evidence: PixelEvidence, pose: np.ndarray) -> None:
-        c = self.config
-        points = transform_points(invert_transform(pose), evidence.surface_points_camera)
-        if self._volume is None:
-            self._volume = SparseVolume(
-                np.median(points, 0), voxel_size_m=c.voxel_size_m, truncation_m=c.truncation_voxels * c.voxel_size_m,
-                extent_m=c.extent_m, max_blocks=c.max_blocks, max_weight=c.max_weight, device=self.device,
-            )  # fmt: skip
-            if c.free_frames:
-                center = np.median(points, 0)
-                self._free_space = FreeSpace(center, extent_m=c.extent_m, cell_m=2 * c.voxel_size_m)
-        self._volume.allocate(points[:: max(1, len(points) // 4000)])
-        self._changed += self._volume.integrate(evidence, pose, min_weight=c.min_weight)
-        self._frames += 1
-
-    def _see_through(self, frame: RgbdFrame, pose: np.ndarray) -> None:
-        """Now and then, note what a frame sees through."""
-        if self._free_space is None or self._frames % _FRAMES_PER_LOOK or frame.depth_m is None:
-            return
-        assert self._volume is not None
-        low, high = self._volume.bounds()
-        around = self._volume.block_size_m
-        self._free_space.observe(
-            frame.depth_m, frame.intrinsics, pose, (low - around, high + around), self.config.free_margin_m
-        )
+def _fused(frames: list[KeptFrame], config: ReconstructionConfig, device: torch.device) -> ObjectFusion:
+    """An object from its kept frames."""
+    fusion = ObjectFusion(config, device, frames_per_look=1)
+    for kept in frames:
+        fusion.add(*kept.frame())
+    return fusion
 
 
 def _torch_device(name: str) -> torch.device:

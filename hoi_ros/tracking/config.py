@@ -32,7 +32,21 @@ class TrackerConfig:
         10.0, "less surely known turns are not learnt from, and the state says so", low=0.5, high=90.0
     )
     keyframe_angle_deg: float = setting(15.0, "a view this far from every keyframe becomes one", low=2.0, high=90.0)
+    keyframe_new_surface: float = setting(
+        0.25, "share of a view that no keyframe shows from which it becomes one", low=0.0, high=1.0
+    )
     max_keyframes: int = setting(60, "keyframes that are kept", low=2, high=1000)
+    graph_frames: int = setting(
+        20, "frames after which corrected keyframe poses take effect; 0 corrects none", low=0, high=1000
+    )
+    graph_partners: int = setting(3, "keyframes that each new one is compared with", low=1, high=20)
     recovery_guesses: int = setting(10, "poses tried in each frame while lost", low=1, high=200)
     give_up_frames: int = setting(90, "frames lost after which whatever is held counts as a new object", low=1)
+    max_objects: int = setting(4, "objects that are remembered; the one not seen for longest goes", low=1, high=50)
+    recognition_frames: int = setting(
+        10,
+        "frames for which each remembered object is sought in something held before it counts as new",
+        low=0,
+        high=300,
+    )
     seed: int = setting(0, "seed of everything random", low=0)

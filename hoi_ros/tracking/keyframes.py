@@ -2,21 +2,69 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 
-from hoi_ros.geometry import invert_transform, rotation_angle, transform_points
+from hoi_ros.datatypes import CameraIntrinsics
+from hoi_ros.geometry import invert_transform, pointmap_from_depth, rotation_angle, transform_points
 from hoi_ros.tracking.alignment import ReferenceCloud
 from hoi_ros.tracking.config import TrackerConfig
 from hoi_ros.tracking.features import sample_features
-from hoi_ros.tracking.patch import Patch
+from hoi_ros.tracking.patch import Patch, surface_normals
 
 KEYFRAME_POINTS = 1500
 SINGLE_VIEW_NOISE = 3.0
 PRINT_CELL_PX = 3
 STEEP = 2.0
 """Grey levels a pixel from which a place counts as print."""
+COVER_CELL_M = 0.01
+LEAST_ANGLE_RAD = np.radians(4.0)
+"""Views nearer to a keyframe than this are not asked for new surface."""
+KEPT_BORDER_PX = 8
+
+
+@dataclass(frozen=True)
+class KeptPixels:
+    """A view's pixels around the object, small enough to be kept."""
+
+    corner: tuple[int, int]
+    """x, y of the first pixel in the frame."""
+    stride: int
+    intrinsics: CameraIntrinsics
+    """Of these pixels."""
+    color: np.ndarray
+    """(h, w, 3) uint8 RGB."""
+    depth_m: np.ndarray
+    """(h, w) float32, 0 unknown."""
+    edge_mask: np.ndarray
+    mask: np.ndarray
+    """(h, w) bool: object."""
+    hand_mask: np.ndarray
+    """(h, w) bool."""
+
+    def patch(self) -> Patch:
+        """The view as it was when it was tracked."""
+        points = pointmap_from_depth(self.depth_m, self.intrinsics)
+        normals = surface_normals(points, self.edge_mask)
+        return Patch(
+            *self.corner, self.stride, self.intrinsics, self.color, self.depth_m, points, normals, self.edge_mask
+        )
+
+
+def keep_pixels(patch: Patch, mask: np.ndarray, hand_mask: np.ndarray) -> KeptPixels:
+    """Copy the part of a patch around a mask (h, w) bool that is not empty."""
+    x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    x0, y0 = max(x - KEPT_BORDER_PX, 0), max(y - KEPT_BORDER_PX, 0)
+    cut = np.s_[y0 : y + height + KEPT_BORDER_PX, x0 : x + width + KEPT_BORDER_PX]
+    images = patch.color, patch.depth_m, patch.edge_mask, mask, hand_mask
+    parts = [np.ascontiguousarray(image[cut]).copy() for image in images]
+    k = patch.intrinsics
+    camera = CameraIntrinsics(parts[1].shape[1], parts[1].shape[0], k.fx, k.fy, k.cx - x0, k.cy - y0)
+    corner = patch.x0 + x0 * patch.stride, patch.y0 + y0 * patch.stride
+    return KeptPixels(corner, patch.stride, camera, *parts)
 
 
 @dataclass(frozen=True)
@@ -30,6 +78,19 @@ class Keyframe:
     cloud: ReferenceCloud
     turn_sigma_rad: float = 0.0
     """How unsure its own turn was when it was kept: nothing seen against it is known better."""
+    stamp_ns: int = 0
+    pixels: KeptPixels | None = None
+    """What it showed; None when its pose is never to be corrected."""
+
+    def moved(self, T_camera_object: np.ndarray, turn_sigma_rad: float) -> Keyframe:
+        """The same view with a corrected pose (4, 4): the cloud goes along in the object's frame."""
+        change = (invert_transform(T_camera_object) @ self.T_camera_object).astype(np.float32)
+        cloud = replace(
+            self.cloud,
+            points=transform_points(change, self.cloud.points),
+            normals=self.cloud.normals @ change[:3, :3].T,
+        )
+        return replace(self, T_camera_object=T_camera_object, cloud=cloud, turn_sigma_rad=turn_sigma_rad)
 
 
 def make_keyframe(
@@ -39,6 +100,9 @@ def make_keyframe(
     features: tuple[tuple[np.ndarray, ...], ...],
     T_camera_object: np.ndarray,
     turn_sigma_rad: float = 0.0,
+    *,
+    stamp_ns: int = 0,
+    hand_mask: np.ndarray | None = None,
 ) -> Keyframe | None:
     """Keep a view: at most 1500 of the masked pixels away from edges; None when fewer than 100 are left.
 
@@ -49,9 +113,14 @@ def make_keyframe(
         features: colour features, see `feature_images`.
         T_camera_object: (4, 4).
         turn_sigma_rad: how unsure its turn is.
+        stamp_ns: time of the frame.
+        hand_mask: (h, w) bool; given, the pixels are kept, so that the pose can be corrected later.
     """
     cloud = view_cloud(patch, mask, features, T_camera_object, KEYFRAME_POINTS)
-    return None if cloud is None else Keyframe(index, T_camera_object.copy(), cloud, turn_sigma_rad)
+    if cloud is None:
+        return None
+    pixels = None if hand_mask is None else keep_pixels(patch, mask, hand_mask)
+    return Keyframe(index, T_camera_object.copy(), cloud, turn_sigma_rad, stamp_ns, pixels)
 
 
 def view_cloud(
@@ -97,11 +166,13 @@ def _printed_pixels(features: tuple[tuple[np.ndarray, ...], ...], usable: np.nda
 
 
 class KeyframeStore:
-    """Views at least `keyframe_angle_deg` apart; when full, the one most like its neighbours goes."""
+    """Views that each show new surface or a new side; when full, the one most like its neighbours goes."""
 
     def __init__(self, config: TrackerConfig) -> None:
         self._angle_rad = np.radians(config.keyframe_angle_deg)
         self._most = config.max_keyframes
+        self._new_surface = config.keyframe_new_surface
+        self._covered: np.ndarray = np.zeros(0, np.int64)
         self.keyframes: list[Keyframe] = []
 
     def angles(self, T_camera_object: np.ndarray) -> np.ndarray:
@@ -111,10 +182,19 @@ class KeyframeStore:
         rotations = np.stack([k.T_camera_object[:3, :3] for k in self.keyframes])
         return rotation_angle(rotations @ T_camera_object[:3, :3].T)
 
-    def wants(self, T_camera_object: np.ndarray) -> bool:
-        """True when no keyframe shows the object from near this side."""
+    def wants(self, T_camera_object: np.ndarray, points: np.ndarray | None = None) -> bool:
+        """True when no keyframe shows the object from near this side, or none shows much of its surface.
+
+        Args:
+            T_camera_object: (4, 4) the view's pose.
+            points: (N, 3) float32 what it shows, object frame; None asks for the side alone.
+        """
         angles = self.angles(T_camera_object)
-        return not len(angles) or bool(angles.min() > self._angle_rad)
+        if not len(angles) or angles.min() > self._angle_rad:
+            return True
+        if points is None or len(points) < 50 or angles.min() < LEAST_ANGLE_RAD:
+            return False
+        return float(np.isin(_cells(points), self._covered, invert=True).mean()) > self._new_surface
 
     def nearest(self, T_camera_object: np.ndarray) -> Keyframe | None:
         """The keyframe seen from the nearest side, if within twice the keyframe angle."""
@@ -129,3 +209,23 @@ class KeyframeStore:
         if len(self.keyframes) > self._most:
             crowd = [np.partition(self.angles(k.T_camera_object), 1)[1] for k in self.keyframes]
             del self.keyframes[1 + int(np.argmin(crowd[1:]))]
+        # What a dropped view showed, its neighbours show too.
+        self._covered = np.union1d(self._covered, _with_neighbours(keyframe.cloud.points))
+
+    def move(self, corrected: Mapping[int, Keyframe]) -> None:
+        """Put corrected views, by frame number, in the place of the same views."""
+        self.keyframes = [corrected.get(k.index, k) for k in self.keyframes]
+        self._covered = np.unique(np.concatenate([_with_neighbours(k.cloud.points) for k in self.keyframes]))
+
+
+def _cells(points: np.ndarray) -> np.ndarray:
+    """(N,) number of the cell of COVER_CELL_M that each point (N, 3) lies in."""
+    index = np.floor(points / np.float32(COVER_CELL_M)).astype(np.int64) + 512
+    return (index[:, 0] * 1024 + index[:, 1]) * 1024 + index[:, 2]
+
+
+def _with_neighbours(points: np.ndarray) -> np.ndarray:
+    """Cells of points and the six beside each: a surface wavers about a cell's border."""
+    cells = np.unique(_cells(points))
+    steps = np.array([0, 1, -1, 1024, -1024, 1024 * 1024, -1024 * 1024])
+    return np.unique((cells[:, None] + steps).reshape(-1))

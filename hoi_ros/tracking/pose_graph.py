@@ -16,6 +16,7 @@ from hoi_ros.tracking.pointmap_motion import MotionEdge
 _STEPS_A_ROUND = 3
 _LEAST_REDUNDANCY = 1e-4
 """Share of a motion that the others must know too before they can judge it."""
+_ANY_TURN_RAD = 3.0
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,10 @@ class PoseGraphResult:
     """(E,) 0 to 1: how far each motion was believed; 0 is wrong."""
     errors: np.ndarray
     """(E,) what is left of each motion's error, standard deviations."""
+    errors_before: np.ndarray
+    """(E,) the same at the first guess."""
+    turn_sigma_rad: np.ndarray
+    """(K,) how unsure each view's turn against the fixed one is, about its worst axis; infinite where none leads."""
     converged: bool
 
 
@@ -75,7 +80,8 @@ def optimise_poses(
     if any(e.first == e.second or not (0 <= e.first < len(poses) and 0 <= e.second < len(poses)) for e in edges):
         raise ValueError(f"optimise_poses: an edge does not join two of the {len(poses)} views")
     if not edges:
-        return PoseGraphResult(poses.copy(), np.zeros(0), np.zeros(0), True)
+        sigmas = np.where(np.arange(len(poses)) == fixed, 0, np.inf)
+        return PoseGraphResult(poses.copy(), np.zeros(0), np.zeros(0), np.zeros(0), sigmas, True)
     graph = _Graph(poses, edges, fixed)
     sure = np.zeros(len(edges), bool) if trusted is None else np.asarray(trusted, bool)
     weights, limit2 = np.ones(len(edges)), config.limit**2
@@ -98,7 +104,10 @@ def optimise_poses(
             break
         weights[np.argmax(costs)] = 0
         solution, converged = graph.solve(solution, weights)
-    return PoseGraphResult(nearest_rigid(solution), weights, graph.sizes(solution), converged)
+    sigmas = graph.turn_sigmas(solution, weights)
+    return PoseGraphResult(
+        nearest_rigid(solution), weights, graph.sizes(solution), graph.sizes(poses), sigmas, converged
+    )
 
 
 def _surrogate_weights(squares: np.ndarray, strictness: float, limit2: float) -> np.ndarray:
@@ -122,7 +131,7 @@ class _Graph:
         moving[self._first] = moving[self._second] = True
         moving[fixed] = False
         self._column = np.where(moving, np.cumsum(moving) - 1, -1)
-        self._moving = np.flatnonzero(moving)
+        self._moving, self._fixed = np.flatnonzero(moving), fixed
 
     def sizes(self, poses: np.ndarray) -> np.ndarray:
         """(E,) error of each motion in standard deviations."""
@@ -130,14 +139,29 @@ class _Graph:
 
     def costs(self, poses: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """(E,) by how much the whole error would fall, to first order, were a motion left out (Baarda 1968)."""
-        errors, jacobian = self._errors(poses)[0], self._jacobian(poses, np.sqrt(weights)[:, None])
-        hessian = (jacobian.T @ jacobian).toarray()
-        hessian += 1e-9 * np.diag(hessian.diagonal().max(initial=1.0) * np.ones(len(hessian)))
-        spread = np.asarray((jacobian @ np.linalg.inv(hessian)).reshape(len(errors), 6, -1))
+        errors = self._errors(poses)[0]
+        jacobian, covariance = self._covariance(poses, weights)
+        spread = np.asarray((jacobian @ covariance).reshape(len(errors), 6, -1))
         rows = jacobian.toarray().reshape(len(errors), 6, -1)
         values, axes = np.linalg.eigh(np.eye(6) - spread @ np.swapaxes(rows, 1, 2))
         parts = np.einsum("eij,ei->ej", axes, errors) ** 2
         return (parts / np.maximum(values, _LEAST_REDUNDANCY)).sum(1)
+
+    def turn_sigmas(self, poses: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """(K,) radians about each view's worst axis; infinite where no believed motion leads."""
+        _, covariance = self._covariance(poses, weights)
+        out = np.where(self._column >= 0, 0.0, np.inf)
+        out[self._fixed] = 0
+        blocks = covariance.reshape(len(self._moving), 6, len(self._moving), 6)
+        for row, view in enumerate(self._moving):
+            out[view] = np.sqrt(np.linalg.eigvalsh(blocks[row, 3:, row, 3:])[-1])
+        return np.where(out < _ANY_TURN_RAD, out, np.inf)
+
+    def _covariance(self, poses: np.ndarray, weights: np.ndarray):
+        """Jacobian, and covariance (6 M, 6 M) of the twists of the views that may move."""
+        jacobian = self._jacobian(poses, np.sqrt(weights)[:, None])
+        hessian = (jacobian.T @ jacobian).toarray()
+        return jacobian, np.linalg.inv(hessian + 1e-6 * np.eye(len(hessian)))
 
     def solve(self, poses: np.ndarray, weights: np.ndarray, most_steps: int = 50) -> tuple[np.ndarray, bool]:
         """Weighted least squares from a start (K, 4, 4): Levenberg-Marquardt, each step solved by sparse LU."""

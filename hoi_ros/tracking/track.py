@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from hoi_ros.datatypes import HandEstimate, RgbdFrame
+from hoi_ros.datatypes import HandEstimate, PoseRevision, RgbdFrame
 from hoi_ros.geometry import invert_transform, make_transform, rotation_angle, transform_points
 from hoi_ros.tracking.alignment import AlignmentResult, AlignmentTarget, ReferenceCloud, turn_information
 from hoi_ros.tracking.certainty import TurnCertainty
@@ -17,6 +17,7 @@ from hoi_ros.tracking.keyframes import KeyframeStore, make_keyframe
 from hoi_ros.tracking.masks import dilated, grasp_components
 from hoi_ros.tracking.model import Rendering, SurfelModel
 from hoi_ros.tracking.patch import Patch
+from hoi_ros.tracking.view_graph import Correction, ViewGraph
 
 MODEL_POINTS, VIEW_POINTS = 1200, 800
 GROWTH_AT_REST_M = 0.004
@@ -39,7 +40,7 @@ class Track:
     object_id: int
     config: TrackerConfig
     model: SurfelModel
-    keyframes: KeyframeStore
+    graph: ViewGraph
     T_camera_object: np.ndarray
     stamp_ns: int
     motion: np.ndarray
@@ -63,8 +64,16 @@ class Track:
     last_view: ReferenceCloud | None = None
     """The last tracked frame: new print is followed from view to view before the model knows it."""
     certainty: TurnCertainty = field(default_factory=TurnCertainty)
+    revision: PoseRevision | None = None
+    revised_at: int = 0
+    """Frame count at which that was taken over."""
     unseen_turn_frames: int = 0
     """Frames in a row whose turn was too unsure to learn from."""
+
+    @property
+    def keyframes(self) -> KeyframeStore:
+        """Views with known turn."""
+        return self.graph.store
 
     def first_guesses(self, hands: Sequence[HandEstimate]) -> list[np.ndarray]:
         """Constant velocity, carried by the hand that holds it, resting."""
@@ -145,14 +154,30 @@ class Track:
         out[3:, 3:] = self.certainty.covariance(pose[:3, :3])
         return out
 
-    def keep_view(self, index: int, patch: Patch, mask, features, pose: np.ndarray) -> bool:
-        if self.unseen_turn_frames or not self.keyframes.wants(pose):
+    def keep_view(self, frame: RgbdFrame, count: int, view: View, mask, features, pose: np.ndarray) -> bool:
+        """Keep a tracked view if it shows something new; `count` numbers it."""
+        if self.unseen_turn_frames:
             return False
-        keyframe = make_keyframe(index, patch, mask, features, pose, self.certainty.worst_rad)
-        if keyframe is None:
-            return False
-        self.keyframes.add(keyframe)
-        return True
+        points = np.zeros((0, 3), np.float32) if self.last_view is None else self.last_view.points
+
+        def make():
+            sigma, hands = self.certainty.worst_rad, view.hand_mask
+            return make_keyframe(
+                count, view.patch, mask, features, pose, sigma, stamp_ns=frame.stamp_ns, hand_mask=hands
+            )
+
+        return self.graph.observe(pose, points, self.certainty.covariance(np.eye(3)), make)
+
+    def correct(self, correction: Correction) -> None:
+        """Take over a solved graph: model, pose and last view change as the views near them did."""
+        change = correction.change_near(self.T_camera_object)
+        self.T_camera_object = self.T_camera_object @ change
+        back = invert_transform(change).astype(np.float32)
+        if self.last_view is not None:
+            points, normals = transform_points(back, self.last_view.points), self.last_view.normals @ back[:3, :3].T
+            self.last_view = replace(self.last_view, points=points, normals=normals)
+        assert correction.model is not None
+        self.model, self.foreign = correction.model, None
 
     def mark_foreign(self, view: View, mask: np.ndarray, pose: np.ndarray) -> None:
         """While no hand holds the object, remember what is in view beside it."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 
-from hoi_ros.datatypes import HandEstimate, ObjectObservation, RgbdFrame
+from hoi_ros.datatypes import HandEstimate, ObjectObservation, PoseRevision, RgbdFrame
 from hoi_ros.errors import InputError
 from hoi_ros.geometry import (
-    invert_transform,
     make_transform,
     so3_exp,
     transform_points,
@@ -22,10 +23,9 @@ from hoi_ros.tracking.alignment import (
 )
 from hoi_ros.tracking.config import TrackerConfig
 from hoi_ros.tracking.features import feature_images
-from hoi_ros.tracking.keyframes import KeyframeStore, view_cloud
+from hoi_ros.tracking.keyframes import view_cloud
 from hoi_ros.tracking.masks import (
     SkinModel,
-    connected_parts,
     dilated,
     grasp_components,
     main_parts,
@@ -35,14 +35,17 @@ from hoi_ros.tracking.masks import (
 from hoi_ros.tracking.model import SurfelModel
 from hoi_ros.tracking.patch import clean_depth, cut_patch
 from hoi_ros.tracking.planes import above_planes, dominant_planes
-from hoi_ros.tracking.recovery import best_guess, recovery_guesses
+from hoi_ros.tracking.recovery import best_guess, guesses_of_a_frame, looks_like
 from hoi_ros.tracking.track import GROWTH_AT_REST_M, VIEW_POINTS, Track, View, about, hands_box
+from hoi_ros.tracking.view_graph import ViewGraph
 
 PLANE_PERIOD = 10
 GROWTH_M = 0.012
 FUSE_INLIERS = 0.6
 SUDDEN_DROP = 0.92
 SECOND_TURNS_RAD = np.radians(6.0) * np.concatenate([np.eye(3), -np.eye(3)])
+REVISION_FRAMES = 15
+"""Frames that carry a revision: whoever skips some frames still hears of it."""
 NO_DEPTH = "object tracking waits for depth: use an RGB-D camera or a source with aligned depth images"
 
 
@@ -58,6 +61,8 @@ class ObjectTracker:
         self._config = config or TrackerConfig()
         self._device = device
         self._object_id = -1
+        self._beside = ThreadPoolExecutor(1, "graph")
+        self._frames = 0
         self.reset()
 
     def reset(self) -> None:
@@ -68,7 +73,14 @@ class ObjectTracker:
         self._plane_age = 0
         self._seen_in_grasp = 0
         self._track: Track | None = None
+        self._known: list[Track] = []
+        """Objects met before, the one seen last at the end."""
+        self._comparisons = 0
         self._last_masks: np.ndarray | None = None
+
+    def close(self) -> None:
+        """End the thread that solves for keyframes; what it works on is waited for."""
+        self._beside.shutdown()
 
     @property
     def model(self) -> SurfelModel | None:
@@ -110,9 +122,24 @@ class ObjectTracker:
             return self._start_from_mask(frame, depth, hands, hand_faces, np.asarray(init_mask, bool))
         if self._track is None:
             return self._wait(frame, depth, hands, hand_faces)
-        if self._track.lost:
-            return self._recover(frame, depth, hands, hand_faces)
-        return self._follow(frame, depth, hands, hand_faces)
+        self._frames += 1
+        revision = self._corrected(self._track)
+        step = self._recover if self._track.lost else self._follow
+        observation = step(frame, depth, hands, hand_faces)
+        self._track.graph.start(self._frames, self._beside)
+        return replace(observation, revision=revision)
+
+    def _corrected(self, track: Track) -> PoseRevision | None:
+        """Take over the keyframes' poses that were solved for beside the frames, at the frame they are due."""
+        correction = track.graph.finish(self._frames)
+        if correction is not None and correction.views:
+            track.correct(correction)
+            views = list(correction.views.values())
+            stamps = np.array([view.stamp_ns for view in views], np.int64)
+            poses = np.stack([view.T_camera_object for view in views])
+            track.revision = PoseRevision(stamps, poses, 1 + (track.revision.number if track.revision else 0))
+            track.revised_at = self._frames
+        return track.revision if self._frames < track.revised_at + REVISION_FRAMES else None
 
     def _idle(self, state: str, message: str, hand_mask: np.ndarray | None = None) -> ObjectObservation:
         return ObjectObservation(state, max(self._object_id, 0), hand_mask=hand_mask, message=message)
@@ -161,7 +188,36 @@ class ObjectTracker:
         self._seen_in_grasp += 1
         if self._seen_in_grasp < self._config.start_frames:
             return self._idle("waiting", "something may be held", hand_mask)
-        return self._start(frame, depth, hands, view, mask, mask)
+        return self._recognised(frame, depth, hands, faces) or self._start(frame, depth, hands, view, mask, mask)
+
+    # Objects met before
+
+    def _recognised(self, frame, depth, hands, faces) -> ObjectObservation | None:
+        """Seek one of the known objects in what is held, one a frame in turn; None when it is none of them."""
+        if self._comparisons >= self._config.recognition_frames * len(self._known):
+            return None
+        track = self._known[-1 - self._comparisons % len(self._known)]
+        self._comparisons += 1
+        self._track = track
+        seen = self._seek(frame, depth, hands, faces, known=True)
+        if seen.state == "tracking":
+            self._known.remove(track)
+            self._comparisons = 0
+            return seen
+        self._track = None
+        count = len(self._known)
+        message = f"something is held: compared with the {count} object{'s' if count > 1 else ''} known"
+        return self._idle("waiting", message, seen.hand_mask)
+
+    def _remember(self, track: Track | None) -> None:
+        """Keep an object that is no longer followed, as one that is lost."""
+        if track is None:
+            return
+        track.lost, track.lost_frames, track.recovery_turn = True, 0, 0
+        track.last_view, track.foreign, track.wrists, track.hand_track_id = None, None, {}, None
+        track.certainty.forget()
+        track.graph.broken()
+        self._known = [*self._known, track][-(self._config.max_objects - 1) :] if self._config.max_objects > 1 else []
 
     def _start_from_mask(self, frame, depth, hands, faces, init_mask) -> ObjectObservation:
         """Start on the user's pixels."""
@@ -170,6 +226,7 @@ class ObjectTracker:
             raise InputError(
                 "the object mask covers fewer than 100 pixels with depth: mark the object, nearer than 4 m"
             )
+        self._remember(self._track)
         self._track = None
         rows, columns = np.nonzero(init_mask)
         box = np.array([columns.min(), rows.min(), columns.max(), rows.max()], float) + [-80, -80, 80, 80]
@@ -190,7 +247,7 @@ class ObjectTracker:
         center = view.patch.points[mask].mean(0).astype(np.float64)
         pose = make_transform(np.eye(3), center)
         self._object_id += 1
-        self._seen_in_grasp = 0
+        self._seen_in_grasp = self._comparisons = 0
         model = SurfelModel(self._config)
         features = feature_images(view.patch, mask, float(center[2]))
         if model.fuse(view.patch, mask, features, pose) < 30:
@@ -199,7 +256,7 @@ class ObjectTracker:
             self._object_id,
             self._config,
             model,
-            KeyframeStore(self._config),
+            ViewGraph(self._config),
             pose,
             frame.stamp_ns,
             np.eye(4),
@@ -301,7 +358,7 @@ class ObjectTracker:
         self._known_track().find_holder(hands, points, pose)
         mask_inner = mask & ~dilated(view.hand_mask, 2)
         track.last_view = view_cloud(view.patch, mask_inner, features, pose, VIEW_POINTS)
-        is_keyframe = self._known_track().keep_view(frame.index, view.patch, mask_inner, features, pose)
+        is_keyframe = track.keep_view(frame, self._frames, view, mask_inner, features, pose)
         full_mask = view.patch.paste(mask, depth.shape)
         full_hand = view.patch.paste(view.hand_mask, depth.shape)
         self._last_masks = full_mask | full_hand
@@ -328,6 +385,7 @@ class ObjectTracker:
         track.lost_frames += 1
         track.last_view = None
         track.certainty.forget()
+        track.graph.broken()
         return ObjectObservation("lost", track.object_id, hand_mask=hand_mask, message=f"object lost: {why}")
 
     def _recover(self, frame, depth, hands, faces) -> ObjectObservation:
@@ -338,12 +396,20 @@ class ObjectTracker:
             started = self._replace(frame, depth, hands, faces)
             if started is not None:
                 return started
+        return self._seek(frame, depth, hands, faces)
+
+    def _seek(self, frame, depth, hands, faces, known: bool = False) -> ObjectObservation:
+        """Align this frame's share of the poses worth trying; a fit that looks like the object takes it up again.
+
+        One `known` from before is sought in the grasp alone.
+        """
+        track = self._known_track()
         box = np.array([0, 0, depth.shape[1], depth.shape[0]], float)
         view = self._view(frame, depth, hands, faces, box, None)
         if view is None:
             return self._lose(track.lost_why, None)
         hand_mask = view.patch.paste(view.hand_mask, depth.shape)
-        guesses = self._recovery_guesses(hands, view)
+        guesses = guesses_of_a_frame(track, hands, view, self._config, in_grasp_only=known)
         if not guesses:
             return self._lose("nothing in view could be it", hand_mask)
         middle_z = float(np.median([pose[2, 3] for pose, _ in guesses]))
@@ -358,7 +424,7 @@ class ObjectTracker:
         settled = result is not None and result.converged and result.matched >= 60
         if not settled or result is None or result.inlier_fraction < self._config.recover_inliers:
             return self._lose(track.lost_why, hand_mask)
-        if not self._looks_like_it(fine, result.T_camera_object):
+        if not looks_like(track.model, fine, result.T_camera_object):
             return self._lose(track.lost_why, hand_mask)
         return self._learn(frame, depth, hands, fine, target, result)
 
@@ -367,37 +433,7 @@ class ObjectTracker:
         old, self._track = self._track, None
         seen = self._wait(frame, depth, hands, faces)
         if self._track is not None:
+            self._remember(old)
             return seen
         self._track = old
         return None
-
-    def _looks_like_it(self, view: View, pose: np.ndarray) -> bool:
-        """Is a found pose more than a surface of fitting shape: same colours, and ending where the object ends?"""
-        model = self._known_track().model
-        rendering = model.render(pose, view.patch)
-        explained = object_mask(rendering.depth_m, view.candidates, view.hand_mask, view.patch, 0.0)
-        part = sum((p for p in connected_parts(view.candidates, view.patch, 20, 8) if (p & explained).any()), explained)
-        if explained.sum() < 0.35 * part.sum():
-            return False
-        return model.color_agreement(view.patch, explained, pose, rendering.visible) > 0.6
-
-    def _recovery_guesses(self, hands: Sequence[HandEstimate], view: View) -> list:
-        """This frame's share of all the poses worth trying."""
-        track = self._known_track()
-        keyframes = track.keyframes.keyframes
-        if not keyframes:
-            return []
-        anchors = [track.T_camera_object]
-        for hand in hands:
-            before = track.wrists.get(hand.track_id)
-            if before is not None:
-                anchors.append(hand.T_camera_wrist @ invert_transform(before) @ track.T_camera_object)
-        in_grasp = grasp_components(hands, view.candidates, view.patch, self._config)
-        parts = [in_grasp] if in_grasp.any() else []
-        smallest = max(30, int(self._config.min_object_px / view.patch.stride**2 / 4))
-        parts += connected_parts(view.candidates & ~in_grasp, view.patch, smallest)
-        centers = [np.median(view.patch.points[part], axis=0) for part in parts]
-        guesses = recovery_guesses(keyframes, anchors, centers)
-        first = track.recovery_turn % max(len(guesses), 1)
-        track.recovery_turn += self._config.recovery_guesses
-        return (guesses[first:] + guesses[:first])[: self._config.recovery_guesses]

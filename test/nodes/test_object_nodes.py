@@ -16,7 +16,7 @@ from test_conversions import make_hand
 from test_hand_node import FixedEstimator
 from visualization_msgs.msg import Marker, MarkerArray
 
-from hoi_ros.datatypes import CameraIntrinsics, ObjectObservation, RgbdFrame, TriangleMesh
+from hoi_ros.datatypes import CameraIntrinsics, ObjectObservation, PoseRevision, RgbdFrame, TriangleMesh
 from hoi_ros.errors import InputError
 from hoi_ros.geometry import se3_exp
 from hoi_ros.nodes import camera_node, hand_node, reconstruction_node, tracker_node
@@ -42,6 +42,10 @@ def pose_of(index):
     return se3_exp(np.array([0.01 * index, 0.02, 0.5, 0.1 * index, -0.2, 0.3]))
 
 
+REVISED = (6, 7)
+REVISION = PoseRevision(np.array([1000 * MS, 1200 * MS]), np.stack([pose_of(20), pose_of(21)]), 3)
+
+
 def number_of(frame):
     """The frame's number, painted into its first pixel: indices differ between processes."""
     return int(frame.color[0, 0, 0])
@@ -63,11 +67,14 @@ class KnownTracker:
             return ObjectObservation("lost", self.object_id, mask=mask, hand_mask=~mask, message="it went away")
         return ObjectObservation(
             "tracking", self.object_id, pose_of(i), pose_of(2 * i), hands[0].track_id, mask, ~mask, i % 2 == 0,
-            1 / 3 + i, 0.001 / 3,
+            1 / 3 + i, 0.001 / 3, revision=REVISION if i in REVISED else None,
         )  # fmt: skip
 
     def reset(self):
         self.object_id += 1
+
+    def close(self):
+        pass
 
 
 class KnownReconstructor:
@@ -90,6 +97,12 @@ class KnownReconstructor:
 
     def reset(self):
         self.seen = {}
+
+    def settle(self):
+        pass
+
+    def close(self):
+        pass
 
 
 @pytest.fixture
@@ -192,7 +205,8 @@ def run_apart(ros):
     spin_until(executor, lambda: all(p.get_subscription_count() == 2 for p in publishers)
                and all(p.get_subscription_count() == 3 for p in (camera._color, camera._depth, camera._info))
                and all(p.get_subscription_count() == 2 for p in (tracker_._mask, tracker_._pose, tracker_._state))
-               and tracker_._hand_mask.get_subscription_count() and fuser_._contacts_publisher.get_subscription_count()
+               and tracker_._hand_mask.get_subscription_count() and tracker_._keyframes.get_subscription_count()
+               and fuser_._contacts_publisher.get_subscription_count()
                )  # fmt: skip
     camera.trigger_activate()
     spin_until(executor, lambda: len(fuser_.reconstructor.seen) == 10 and len(reader.got["object/state"]) == 10, 15.0)
@@ -227,6 +241,11 @@ def test_one_process_and_one_each_give_the_same(ros, cores):
         )  # fmt: skip
         np.testing.assert_array_equal(a.mask, b.mask)
         np.testing.assert_array_equal(a.hand_mask, b.hand_mask)
+        assert (a.revision is not None) == (b.revision is not None) == (i in REVISED)
+        if i in REVISED:
+            assert b.revision.number == 3
+            np.testing.assert_array_equal(a.revision.stamps_ns, b.revision.stamps_ns)
+            np.testing.assert_allclose(a.revision.T_camera_object, b.revision.T_camera_object, atol=1e-9)
         if i not in LOST:
             np.testing.assert_allclose(a.T_camera_object, b.T_camera_object, atol=1e-9)
             assert a.residual_m == b.residual_m

@@ -1,5 +1,6 @@
 """Fusion on rendered balls, boxes and mugs whose poses and surfaces are known."""
 
+import dataclasses
 import threading
 
 import numpy as np
@@ -7,10 +8,10 @@ import pytest
 import trimesh
 
 from hoi_ros.config import make_config
-from hoi_ros.datatypes import CameraIntrinsics, ObjectObservation, RgbdFrame, TriangleMesh
+from hoi_ros.datatypes import CameraIntrinsics, ObjectObservation, PoseRevision, RgbdFrame, TriangleMesh
 from hoi_ros.errors import InputError
 from hoi_ros.evaluation.rendering import MeshRenderer
-from hoi_ros.geometry import make_transform, so3_exp
+from hoi_ros.geometry import make_transform, rotation_angle, so3_exp
 from hoi_ros.reconstruction.reconstructor import ObjectReconstructor, ReconstructionConfig
 
 CAMERA = CameraIntrinsics(240, 180, 300.0, 300.0, 119.5, 89.5)
@@ -236,7 +237,7 @@ def test_changed_enough_settles():
 
 def test_memory_stays_within_its_limit():
     big = mesh_of(trimesh.creation.icosphere(4, 0.1))
-    reconstructor = fuse(observe(big, poses(8)), max_blocks=40)
+    reconstructor = fuse(observe(big, poses(8)), max_blocks=40, kept_frames=0)
     assert reconstructor.full and reconstructor._volume.block_count == 40
     assert reconstructor.memory_bytes < 40 * 12_500 + 4 * 26**3
     assert reconstructor.extract_mesh() is not None
@@ -294,3 +295,82 @@ def test_settings_and_device_are_checked():
         make_config(ReconstructionConfig, {"voxel_size_m": 0.0})
     with pytest.raises(InputError, match="device"):
         ObjectReconstructor(device="gpu")
+
+
+def revised(observed, wrong, number=1):
+    """The observations with wrong poses; the last one carries the right poses of all."""
+    out = [
+        (frame, dataclasses.replace(seen, T_camera_object=pose, is_keyframe=True))
+        for (frame, seen), pose in zip(observed, wrong)
+    ]
+    stamps = np.array([frame.stamp_ns for frame, _ in observed])
+    right = PoseRevision(stamps, np.stack([seen.T_camera_object for _, seen in observed]), number)
+    frame, seen = observed[-1]
+    return out, (frame, dataclasses.replace(seen, revision=right))
+
+
+def mean_gap_mm(mesh):
+    return 1e3 * float(np.abs(np.linalg.norm(mesh.vertices, axis=1) - RADIUS).mean())
+
+
+def test_corrected_keyframes_fuse_the_object_anew_beside_the_stream():
+    right = observe(BALL, poses(24))
+    shift = np.linspace(0, 0.012, 24)[:, None] * [1, 0, 0]
+    wrong = [
+        pose @ make_transform(np.eye(3), s) for (_, seen), s in zip(right, shift) for pose in [seen.T_camera_object]
+    ]
+    out, (frame, last) = revised(right, wrong)
+    reconstructor = fuse(out, refuse_frames=3, keep_period=1)
+    before = mean_gap_mm(reconstructor.extract_mesh())
+    fused = []
+    for _ in range(4):  # the revision comes with several frames and counts once
+        reconstructor.integrate(frame, last)
+        fused.append(reconstructor.times_fused_anew)
+    assert fused == [0, 0, 1, 1], "taken over at the frame it is due"
+    after = mean_gap_mm(reconstructor.extract_mesh())
+    assert before > 2 and after < 0.8
+    reconstructor.close()
+
+
+def test_small_corrections_change_nothing_and_settling_waits_for_large_ones():
+    right = observe(BALL, poses(12))
+    near = [seen.T_camera_object @ make_transform(np.eye(3), np.array([0.001, 0, 0])) for _, seen in right]
+    out, (frame, last) = revised(right, near)
+    reconstructor = fuse(out, keep_period=1)
+    reconstructor.integrate(frame, last)
+    reconstructor.settle()
+    assert reconstructor.times_fused_anew == 0
+    far = [seen.T_camera_object @ make_transform(np.eye(3), np.array([0.02, 0, 0])) for _, seen in right]
+    out, (frame, last) = revised(right, far)
+    reconstructor = fuse(out, keep_period=1)
+    reconstructor.integrate(frame, last)
+    reconstructor.settle()
+    assert reconstructor.times_fused_anew == 1 and mean_gap_mm(reconstructor.extract_mesh()) < 0.8
+
+
+def test_kept_frames_are_bounded_and_spread_over_the_sides():
+    observed = observe(BALL, poses(60))
+    reconstructor = fuse(observed, kept_frames=10, keep_period=1)
+    kept = reconstructor._now.kept
+    assert len(kept.frames) == 10
+    rotations = np.stack([frame.T_camera_object[:3, :3] for frame in kept.frames])
+    angles = rotation_angle(rotations[:, None] @ np.swapaxes(rotations, 1, 2)[None]) + 9 * np.eye(10)
+    assert np.degrees(angles.min(1)).min() > 6, "neighbours of the 60 are 12 degrees apart, some nearly alike"
+    picture = kept.frames[0].frame()[0]
+    assert picture.depth_m.shape == picture.color.shape[:2] and picture.color.size < CAMERA.width * CAMERA.height * 3
+
+
+def test_objects_are_remembered_and_the_oldest_forgotten():
+    ball, cube = observe(BALL, poses(6)), observe(mesh_of(trimesh.creation.box((0.06,) * 3), BLUE), poses(6))
+    reconstructor = fuse(ball, max_objects=2)
+    vertices = len(reconstructor.extract_mesh().vertices)
+    for frame, seen in cube:
+        reconstructor.integrate(frame, dataclasses.replace(seen, object_id=1))
+    assert reconstructor.frames_fused == 6 and len(reconstructor.extract_mesh().vertices) != vertices
+    reconstructor.integrate(*ball[0])
+    assert reconstructor.frames_fused == 7, "the first one grows on"
+    for frame, seen in cube[:2]:
+        reconstructor.integrate(frame, dataclasses.replace(seen, object_id=2))
+    for frame, seen in cube[:1]:
+        reconstructor.integrate(frame, dataclasses.replace(seen, object_id=1))
+    assert reconstructor.frames_fused == 1, "one of three was forgotten"

@@ -9,7 +9,7 @@ import pytest
 import scenes
 
 from hoi_ros.errors import InputError
-from hoi_ros.geometry import invert_transform, rotation_angle
+from hoi_ros.geometry import invert_transform, make_transform, rotation_angle, so3_exp
 from hoi_ros.tracking import ObjectTracker, TrackerConfig
 
 
@@ -82,6 +82,21 @@ def test_vanished_object_is_lost_without_a_pose_and_found_again_elsewhere():
     assert seen.object_id == 0
     error = errors([first, seen.T_camera_object], [start[0], back])[1]
     assert error[0] < 5 and error[1] < 4
+
+
+@pytest.mark.parametrize("axis, degrees", [(1, 45), (1, -45), (2, 60), (2, -60), (2, 100), (2, -135), (2, 180)])
+def test_a_lost_object_is_found_again_turned_either_way_and_rolled_all_around(axis, degrees):
+    tracker = ObjectTracker(TrackerConfig())
+    start = [scenes.pose((20, 25 + 3 * i, 0)) for i in range(14)]
+    first = follow(scenes.box_layer, start, tracker)[0]
+    tracker.track(scenes.frame(index=14), [])
+    turn = so3_exp(np.radians(degrees) * np.eye(3)[axis]) @ start[7][:3, :3]
+    back = make_transform(turn, np.array([0.05, 0.02, 0.52]))
+    for index in range(15, 25):
+        seen = tracker.track(scenes.frame(scenes.box_layer(back), index=index), [])
+    assert seen.state == "tracking" and seen.object_id == 0
+    error = errors([first, seen.T_camera_object], [start[0], back])[1]
+    assert error[0] < 5 and error[1] < 5
 
 
 def test_another_thing_is_not_taken_for_the_lost_one():
@@ -254,3 +269,60 @@ def test_a_leap_is_not_believed():
     leap = scenes.box_layer(scenes.pose((20, 30, 0), (0.012, 0, 0.5)))
     seen = tracker.track(scenes.frame(leap, index=4), [])
     assert seen.state == "lost" and "plausible" in seen.message and seen.T_camera_object is None
+
+
+def held(layer_of, pose, index):
+    """Frame and hands of a thing, or of nothing, in a hand that moves with it."""
+    estimate, layers = scenes.hand(pose)
+    return scenes.frame(*([layer_of(pose)] if layer_of else []), *layers, index=index), [estimate]
+
+
+def green_box(pose):
+    depth, color = scenes.box_layer(pose, half=(0.03, 0.06, 0.03))
+    return depth, color * [0.3, 1.0, 0.4]
+
+
+def test_a_new_object_gets_a_new_id_and_the_old_one_its_own_back_when_it_returns():
+    tracker = ObjectTracker(TrackerConfig(give_up_frames=6, recognition_frames=4))
+    still = scenes.pose((0, 0, 0), (0, -0.02, 0.45))
+    turned = scenes.pose((0, 20, 10), (0.02, -0.02, 0.46))
+    parts = [(scenes.cylinder_layer, still)] * 10 + [(None, still)] * 3 + [(green_box, still)] * 22
+    parts += [(None, still)] * 3 + [(scenes.cylinder_layer, turned)] * 25
+    seen = [tracker.track(*held(layer, pose, i)) for i, (layer, pose) in enumerate(parts)]
+    ids = [o.object_id if o.state == "tracking" else None for o in seen]
+    assert ids[9] == 0 and ids[34] == 1 and ids[-1] == 0, ids
+    assert [i for i in ids[38:] if i is not None].count(1) == 0 and max(i for i in ids if i is not None) == 1, ids
+    error = errors([seen[9].T_camera_object, seen[-1].T_camera_object], [still, turned])[1]
+    assert error[0] < 5 and error[1] < 6
+    assert seen[-1].T_hand_object is not None
+
+
+def test_remembered_objects_are_bounded_and_reset_forgets_them():
+    tracker = ObjectTracker(TrackerConfig(max_objects=3))
+    for index in range(5):
+        layer = scenes.box_layer(scenes.pose((20, 25, 0)))
+        seen = tracker.track(scenes.frame(layer, index=index), [], init_mask=scenes.mask_of(layer))
+        assert seen.object_id == index
+    assert [track.object_id for track in tracker._known] == [2, 3]
+    tracker.reset()
+    assert not tracker._known
+
+
+def test_an_object_put_down_and_picked_up_by_the_other_hand_keeps_its_id():
+    tracker, states = ObjectTracker(TrackerConfig()), []
+    for index in range(30):
+        pose = scenes.pose((0, 0, 0), (0.002 * max(0, index - 20), -0.02, 0.45))
+        first, layers = scenes.hand(pose)
+        second, others = scenes.hand(pose, track_id=7)
+        if index < 8:
+            hands, drawn = [first], layers
+        elif index < 16:
+            hands, drawn = [], []
+        else:
+            hands, drawn = [second], others
+        picture = scenes.frame(scenes.cylinder_layer(pose), *drawn, index=index)
+        seen = tracker.track(picture, hands)
+        states.append((seen.state, seen.object_id, seen.hand_track_id))
+    assert states[7] == ("tracking", 0, 0) and states[15] == ("tracking", 0, None), states
+    assert states[-1] == ("tracking", 0, 7), states
+    assert all(state == "tracking" for state, _, _ in states[4:])
