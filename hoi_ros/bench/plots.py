@@ -52,9 +52,22 @@ def _legend(axis: Any) -> None:
         axis.legend(fontsize=6)
 
 
+def _round_ticks(axis: Any) -> None:
+    """1, 2, 5, 10, ... along a logarithmic x axis, as plain numbers that never lie on each other."""
+    from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axis.xaxis.set_minor_formatter(NullFormatter())
+
+
 def _save(figure: Any, path: Path) -> Path:
     from matplotlib import pyplot
 
+    for axis in figure.axes:
+        if axis.get_xscale() == "log":
+            _round_ticks(axis)
+        axis.set_visible(axis.has_data())
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
     return path
@@ -143,6 +156,8 @@ def _growth_of(curve: Curve, out: Path) -> Path:
         for name, values in own:
             axis.plot(at, values, "o-", ms=4, label=name.removesuffix(end))
         axis.set(xlabel=unit, ylabel={"_ms": "ms", "_mb": "MB"}[end], xscale="log" if unit == "frames" else "linear")
+        if unit == "hands":
+            axis.set_xticks(at)
         axis.set_ylim(0, 1.1 * max(np.nanmax(values) for _, values in own))
         _legend(axis)
     figure.suptitle(f"growth with {curve.sequence}", fontsize=10)
