@@ -61,7 +61,11 @@ def score_shard(network: HandOs, path: Path, picture: Path | None = None) -> dic
             row["pa_mpvpe_mm"] = aligned_errors(last.vertices[:, 0], truth[:, 0]) * 1e3
             right = is_right_hand(last.vertices[:, 0], network.faces)
             row["side_right"] = (right.numpy() == arrays["right"][part]).astype(np.float64)
-        if last.segments is not None and batch.targets.segments is not None and last.segments.shape[-2:] == batch.targets.segments.shape[-2:]:
+        if (
+            last.segments is not None
+            and batch.targets.segments is not None
+            and last.segments.shape[-2:] == batch.targets.segments.shape[-2:]
+        ):
             seen, true = last.segments.argmax(1).flatten(1), batch.targets.segments.flatten(1)
             for kind, name in ((HAND, "hand_iou"), (OBJECT, "object_iou")):
                 row[name] = overlaps(seen == torch.tensor(kind), true == torch.tensor(kind))
