@@ -9,8 +9,8 @@ DRIFT_RAD = np.radians(8.0)
 for half a second in one direction, so that errors add up instead of cancelling."""
 STEP_SHARE = 4.0
 """Frame to frame, print errs less than its information says: measured, a tenth of its standard deviation."""
-MODEL_SHARE = 1.0
-"""The same against model and keyframes, whose light is another's: their errors last."""
+MODEL_SHARE = 0.5
+"""The same against model and keyframes, whose light is another's."""
 LEAST_RAD, MOST_RAD = np.radians(0.2), np.radians(104.0)
 """Bounds of a standard deviation; the upper one is that of an angle that may be anything."""
 
@@ -35,7 +35,12 @@ class TurnCertainty:
         moved = STEP_SHARE * rotation.T @ since_last @ rotation + DRIFT_RAD**-2 * np.eye(3)
         grown = _bounded(self._covariance + np.linalg.inv(moved))
         seen = MODEL_SHARE * rotation.T @ against_model @ rotation
-        self._covariance = _bounded(np.linalg.inv(np.linalg.inv(grown) + seen), reference_rad)
+        # Errors against the model last from frame to frame, so looking often makes nothing surer: covariance
+        # intersection (Julier and Uhlmann 1997) instead of a filter's sum.
+        joint = np.linalg.inv(0.5 * np.linalg.inv(grown) + 0.5 * seen)
+        values, axes = np.linalg.eigh(grown)
+        root = (axes * np.sqrt(values)) @ axes.T
+        self._covariance = _bounded(_smaller(grown, joint, root), reference_rad)
 
     def forget(self) -> None:
         """The object was out of sight: its turn may be anything until it is seen against the model again."""
@@ -54,6 +59,13 @@ class TurnCertainty:
     def worst_axis(self) -> np.ndarray:
         """(3,) unit: that axis, object frame."""
         return np.linalg.eigh(self._covariance)[1][:, -1]
+
+
+def _smaller(first: np.ndarray, second: np.ndarray, root: np.ndarray) -> np.ndarray:
+    """The second covariance, but in no direction larger than the first (root @ root)."""
+    inverse = np.linalg.inv(root)
+    values, axes = np.linalg.eigh(inverse @ second @ inverse)
+    return root @ (axes * np.minimum(values, 1)) @ axes.T @ root
 
 
 def _bounded(covariance: np.ndarray, least_rad: float = LEAST_RAD) -> np.ndarray:

@@ -29,7 +29,7 @@ class TrackerConfig:
     max_speed_m_s: float = setting(3.0, "faster motion is not believed", low=0.1)
     max_turn_deg_s: float = setting(1200.0, "faster turning is not believed", low=10.0)
     max_turn_sigma_deg: float = setting(
-        10.0, "less surely known turns are not learnt from, and the state says so", low=0.5, high=90.0
+        20.0, "less surely known turns are not learnt from, and the state says so", low=0.5, high=90.0
     )
     keyframe_angle_deg: float = setting(15.0, "a view this far from every keyframe becomes one", low=2.0, high=90.0)
     keyframe_new_surface: float = setting(

@@ -105,3 +105,14 @@ def test_a_label_hidden_while_the_thing_turns_is_taken_up_again():
     turn = seen.T_camera_object[:3, :3] @ first[:3, :3].T @ poses[0][:3, :3] @ poses[-1][:3, :3].T
     assert sigmas[19] > sigmas[9] + 2 and sigmas[-1] < sigmas[19]
     assert np.degrees(rotation_angle(turn)) < 4
+
+
+def test_looking_often_at_the_same_print_makes_nothing_surer_than_one_look():
+    """Errors against the model last: they do not average out over frames."""
+    weak = np.radians(6.0) ** -2 * np.eye(3)
+    certainty = TurnCertainty()
+    for _ in range(30):
+        certainty.step(ROTATION, 1e4 * np.eye(3), np.zeros((3, 3)))
+    for _ in range(300):
+        certainty.step(ROTATION, 1e4 * np.eye(3), weak)
+    assert np.degrees(certainty.worst_rad) > 5.0
