@@ -23,6 +23,7 @@ from hoi_ros.evaluation.matching import match_hands
 from hoi_ros.evaluation.report import hand_report
 from hoi_ros.geometry import project
 from hoi_ros.hand import HandConfig, create_hand_estimator
+from hoi_ros.hand.estimator import choose_estimator
 
 VISIBLE = 0.2
 """Share of a hand that must be visible for it to be one that has to be found."""
@@ -166,7 +167,7 @@ class HandScore:
 
 def estimator_configs(options: BenchOptions) -> dict[str, HandConfig]:
     """Methods of this project by their names in the tables; the default estimator is called after the project alone."""
-    usual = HandConfig().estimator
+    usual = choose_estimator(HandConfig())
     names = tuple(dict.fromkeys(options.estimators)) or (usual,)
     return {OURS if n == usual else f"{OURS} {n}": dataclasses.replace(HandConfig(), estimator=n) for n in names}
 
