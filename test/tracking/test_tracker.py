@@ -285,7 +285,7 @@ def green_box(pose):
 def test_a_new_object_gets_a_new_id_and_the_old_one_its_own_back_when_it_returns():
     tracker = ObjectTracker(TrackerConfig(give_up_frames=6, recognition_frames=4))
     still = scenes.pose((0, 0, 0), (0, -0.02, 0.45))
-    turned = scenes.pose((0, 20, 10), (0.02, -0.02, 0.46))
+    turned = scenes.pose((0, 8, 10), (0.02, -0.02, 0.46))
     parts = [(scenes.cylinder_layer, still)] * 10 + [(None, still)] * 3 + [(green_box, still)] * 22
     parts += [(None, still)] * 3 + [(scenes.cylinder_layer, turned)] * 25
     seen = [tracker.track(*held(layer, pose, i)) for i, (layer, pose) in enumerate(parts)]
