@@ -40,28 +40,34 @@ class HandEstimator(Protocol):
         """Let go of the networks."""
 
 
-def choose_estimator(config: HandConfig) -> str:
-    """What 'auto' means: HandOS, which is nearer to real hands, unless a hand model is given that it does not know.
+def choose_estimator(config: HandConfig, device: str = "auto", live: bool = False) -> str:
+    """What 'auto' means: HandOS, which is nearer to real hands.
+
+    But the embedded one where a hand model is given that HandOS does not know, and where a camera waits on a CPU,
+    which HandOS lets keep up with one hand only.
 
     Raises:
-        InputError: unknown estimator.
+        InputError: unknown estimator or device.
     """
     if config.estimator not in ESTIMATORS:
         raise unknown_name("estimator", config.estimator, ESTIMATORS)
-    return config.estimator if config.estimator != "auto" else "embedded" if config.hand_model else "handos"
+    if config.estimator != "auto":
+        return config.estimator
+    return "embedded" if config.hand_model or (live and resolve_device(device) == "cpu") else "handos"
 
 
-def create_hand_estimator(config: HandConfig, device: str = "auto") -> HandEstimator:
+def create_hand_estimator(config: HandConfig, device: str = "auto", *, live: bool = False) -> HandEstimator:
     """Make the estimator that the settings name, warmed up.
 
     Args:
         config: settings.
         device: 'auto', 'cpu' or 'cuda'.
+        live: a camera waits; see `choose_estimator`.
 
     Raises:
         InputError: unknown estimator or device, an estimator whose weights are not there, bad weights or hand model.
     """
-    if choose_estimator(config) == "handos":
+    if choose_estimator(config, device, live) == "handos":
         from hoi_ros.hand.handos_estimator import HandOsEstimator
 
         return HandOsEstimator(config, resolve_device(device))

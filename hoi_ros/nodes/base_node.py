@@ -30,6 +30,7 @@ from hoi_ros.nodes.node_configs import NodeConfig
 from hoi_ros.nodes.parameters import configs_from_node, declare_settings
 from hoi_ros.nodes.priority import lower_process, share_interpreter
 from hoi_ros.nodes.qos import RESULT
+from hoi_ros.nodes.threads import share_cores
 from hoi_ros.nodes.worker import LatestSlot, Worker
 
 Config = TypeVar("Config")
@@ -317,6 +318,7 @@ def run_node(make_node: Callable[[], HoiNode], args: list[str] | None = None) ->
     lower_process(getattr(make_node, "niceness", 0))
     share_interpreter()
     bound_heap()
+    share_cores()
     use_shared_memory_profile()
     rclpy.init(args=args)
     node = None

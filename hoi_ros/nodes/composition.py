@@ -14,6 +14,7 @@ from hoi_ros.nodes.frame_bus import FrameBus
 from hoi_ros.nodes.heap import bound_heap
 from hoi_ros.nodes.node_configs import NODE_CONFIGS
 from hoi_ros.nodes.priority import share_interpreter
+from hoi_ros.nodes.threads import share_cores
 
 TOPICS_SOURCE = "topics"
 
@@ -40,6 +41,7 @@ class ComposedPipeline:
                 raise unknown_name("node", name, NODE_CONFIGS)
         share_interpreter()
         bound_heap()
+        share_cores()
         self.bus = FrameBus()
         self._own_executor = executor is None
         self.executor = executor or SingleThreadedExecutor(context=context)

@@ -61,7 +61,7 @@ class HandNode(FrameNode):
     def setup(self) -> None:
         super().setup()
         device = resolve_device(self.setting(ComputeConfig).device)
-        self.estimator = create_hand_estimator(self.setting(HandConfig), device)
+        self.estimator = create_hand_estimator(self.setting(HandConfig), device, live=True)
         self.faces = {side: np.ascontiguousarray(self.estimator.faces(side)) for side in HAND_SIDES}
         self._hand_count = 0
         self._order = StampOrder()

@@ -172,7 +172,9 @@ def test_a_missing_mano_file_is_named(tmp_path: Path):
         create_hand_estimator(HandConfig(hand_model=str(tmp_path / "MANO_RIGHT.pkl")), "cpu")
 
 
-def test_auto_is_handos_unless_a_hand_model_is_given():
+def test_auto_is_handos_unless_a_camera_waits_on_a_cpu_or_a_hand_model_is_given():
     assert choose_estimator(HandConfig()) == "handos"
+    assert choose_estimator(HandConfig(), "cpu", live=True) == "embedded"
+    assert choose_estimator(HandConfig(estimator="handos"), "cpu", live=True) == "handos"
     assert choose_estimator(HandConfig(hand_model="MANO_RIGHT.pkl")) == "embedded"
     assert choose_estimator(HandConfig(estimator="embedded")) == "embedded"

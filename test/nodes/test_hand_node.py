@@ -109,7 +109,7 @@ def rig(ros, monkeypatch):
 
     def make(hands=(), **parameters):
         estimator = FixedEstimator(hands)
-        monkeypatch.setattr(module, "create_hand_estimator", lambda config, device: estimator)
+        monkeypatch.setattr(module, "create_hand_estimator", lambda config, device, live: estimator)
         rigs.append(Rig(ros, estimator, **parameters))
         return rigs[-1]
 

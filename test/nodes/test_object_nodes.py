@@ -120,7 +120,7 @@ def cores(monkeypatch):
         fps, independent_frames = 10.0, False
 
     monkeypatch.setattr(camera_node, "open_source", lambda spec, config: Slow(frames))
-    monkeypatch.setattr(hand_node, "create_hand_estimator", lambda config, device: FixedEstimator(hands))
+    monkeypatch.setattr(hand_node, "create_hand_estimator", lambda config, device, live: FixedEstimator(hands))
     monkeypatch.setattr(tracker_node, "ObjectTracker", KnownTracker)
     monkeypatch.setattr(reconstruction_node, "create_reconstructor", KnownReconstructor)
     return frames, hands
