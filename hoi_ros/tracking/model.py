@@ -67,8 +67,10 @@ class SurfelModel:
         return np.clip(self._colors[self._sure_rows()], 0, 255).astype(np.uint8)
 
     def _sure_rows(self) -> np.ndarray:
-        rows = np.flatnonzero(self._confidence[: self._used] >= SURE)
-        return rows if len(rows) >= 100 else np.flatnonzero(self._confidence[: self._used] > 0)
+        """Rows of what is sure; of a young model, or one seen from afar or askance, all but the least sure."""
+        rows = np.flatnonzero(self._confidence[: self._used] > 0)
+        confidence = self._confidence[rows]
+        return rows[confidence >= min(SURE, 0.5 * float(np.median(confidence)))] if len(rows) else rows
 
     def render(self, T_camera_object: np.ndarray, patch: Patch) -> Rendering:
         """Splat the sure surfels into a patch's pixel grid."""
