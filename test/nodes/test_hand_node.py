@@ -261,7 +261,7 @@ def test_the_wrist_transform_is_named_after_the_side(rig, monkeypatch):
 
 
 def test_a_refused_estimator_stops_the_start(ros, monkeypatch):
-    def refuse(config, device):
+    def refuse(config, device, live):
         raise InputError("weights of 'handos' are not there yet: use embedded")
 
     monkeypatch.setattr(module, "create_hand_estimator", refuse)

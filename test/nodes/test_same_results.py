@@ -11,6 +11,7 @@ from sensor_msgs.msg import PointCloud2
 from test_base_node import spin_until
 
 from hoi_ros.geometry import rotation_angle
+from hoi_ros.hand import HandConfig
 from hoi_ros.nodes import camera_node as module
 from hoi_ros.nodes.camera_node import CameraNode
 from hoi_ros.nodes.composition import ComposedPipeline
@@ -137,7 +138,8 @@ def run_apart(ros, recording, monkeypatch):
 
 
 def run_without_ros(recording):
-    pipeline, hands, poses = HoiPipeline(PipelineConfig(device="cpu")), {}, {}
+    config = PipelineConfig(device="cpu", hand=HandConfig(estimator="embedded"))  # what a camera on a CPU gets
+    pipeline, hands, poses = HoiPipeline(config), {}, {}
     with open_source(recording) as source:
         for frame in source:
             result = pipeline.process(frame)
