@@ -31,6 +31,8 @@ class _KnownObject:
     """Fusion with corrected poses, under way."""
     revised: int = 0
     """Number of the last revision taken over."""
+    in_anew: frozenset[int] = frozenset()
+    """Stamps of the kept frames in that."""
     due: int = 0
     """Fused frames at which it takes the old one's place."""
 
@@ -183,15 +185,18 @@ class ObjectReconstructor:
             known.kept.take(frames, revision)
             if frames and (farthest > self.config.voxel_size_m or under_way):
                 known.anew = self._beside.submit(_fused, frames, self.config, self.device)
+                known.in_anew = frozenset(kept.stamp_ns for kept in frames)
                 known.due = known.fusion.frames + self.config.refuse_frames
 
     def _exchange(self, known: _KnownObject) -> None:
-        """Let the object fused anew take the old one's place; what came since the correction is in neither's way."""
+        """Let the object fused anew take the old one's place, with the frames kept since it was begun."""
         assert known.anew is not None
-        frames = known.fusion.frames
-        known.fusion, known.anew = known.anew.result(), None
-        known.fusion.frames = max(frames, known.fusion.frames)
-        known.fusion.changed = max(known.fusion.changed, 10**6)
+        fusion, known.anew = known.anew.result(), None
+        for kept in known.kept.frames:
+            if kept.stamp_ns not in known.in_anew:
+                fusion.add(*kept.frame())
+        fusion.frames = max(known.fusion.frames, fusion.frames)
+        known.fusion = fusion
         self.times_fused_anew += 1
 
     def _usable(self, frame: RgbdFrame, observation: ObjectObservation) -> bool:

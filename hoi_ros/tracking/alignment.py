@@ -272,13 +272,13 @@ def _linearise(
     iu, iv = np.where(inside, u + 0.5, 0).astype(np.int32), np.where(inside, v + 0.5, 0).astype(np.int32)
     flat = iv * width + iu
     status = np.where(inside, target.status.reshape(-1)[flat], UNKNOWN)
-    q, m = target.points.reshape(-1, 3)[flat], target.normals.reshape(-1, 3)[flat]
+    q, m = target.points.reshape(-1, 3).take(flat, axis=0), target.normals.reshape(-1, 3).take(flat, axis=0)
     gap = q - p
     sigma = depth_noise_m(z)
     gate = GATES_M[level] + 3 * sigma
     near = np.einsum("nk,nk->n", gap, gap) < gate * gate
-    facing = (n * p).sum(1) < 0
-    turned = (n * m).sum(1) > (0.5, 0.6, 0.7)[level]
+    facing = np.einsum("nk,nk->n", n, p) < 0
+    turned = np.einsum("nk,nk->n", n, m) > (0.5, 0.6, 0.7)[level]
     matched = (status == FREE) & near & turned & facing
     hidden = (status == UNKNOWN) | (status == BLOCKED) | (gap[:, 2] < -gate) | ~facing
     hidden |= (status == BACKGROUND) & (gap[:, 2] < gate)
@@ -306,7 +306,7 @@ def _linearise(
     points, normals = p[matched].astype(np.float64), n[matched].astype(np.float64)
     center = points.mean(0) if len(points) else pose[:3, 3]
     w_depth = POINT_WEIGHT * reference.shape_weight / (s_depth**2 * np.maximum(1, np.sqrt(e_depth) / 1.5))
-    j_depth = -np.hstack([normals, _cross(points - center, normals)])
+    j_depth = -_with_turn(normals, points - center)
     hessian, gradient = _normal_equations(j_depth, r_depth[matched], w_depth[matched])
     shape = hessian.copy()
     for channel, (colored, sampled, r, e) in enumerate(terms):
@@ -318,8 +318,7 @@ def _linearise(
             continue
         points, zc = p[rows].astype(np.float64), z[rows]
         gx, gy = sampled[rows, 1] * k.fx / zc, sampled[rows, 2] * k.fy / zc
-        slope = np.stack([gx, gy, -(gx * points[:, 0] + gy * points[:, 1]) / zc], 1).astype(np.float64)
-        j_color = np.hstack([slope, _cross(points - center, slope)])
+        j_color = _with_turn(_in_space(gx, gy, points, zc), points - center)
         # Cauchy: what is shadow or gloss lets go.
         w_color = weight * POINT_WEIGHT / color_variance[rows] / (1 + e[rows] / 9)
         w_color *= np.minimum(slope2[rows] / STEEP[channel][level] ** 2 - 1, 1)
@@ -342,6 +341,21 @@ def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return out
 
 
+def _in_space(gx: np.ndarray, gy: np.ndarray, points: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """(N, 3) derivatives by a shift of the points (N, 3): of an image with slopes (N,) a unit of x/z and of y/z."""
+    out = np.empty((len(gx), 3))
+    out[:, 0], out[:, 1] = gx, gy
+    out[:, 2] = -(gx * points[:, 0] + gy * points[:, 1]) / z
+    return out
+
+
+def _with_turn(slope: np.ndarray, arm: np.ndarray) -> np.ndarray:
+    """(N, 6) derivatives by a twist: slopes (N, 3) by a shift, then by a turn about where the arms (N, 3) start."""
+    out = np.empty((len(slope), 6))
+    out[:, :3], out[:, 3:] = slope, _cross(arm, slope)
+    return out
+
+
 def _silhouette_equations(target: AlignmentTarget, p, z, active, u, v, center) -> tuple[np.ndarray, np.ndarray]:
     """Pull points that fall beside the object back to its outline: thin parts steer where surfaces slide."""
     k = target.intrinsics
@@ -352,8 +366,7 @@ def _silhouette_equations(target: AlignmentTarget, p, z, active, u, v, center) -
         return np.zeros((6, 6)), np.zeros(6)
     points, zc, r = p[off].astype(np.float64), z[off], meters[off]
     gx, gy = sampled[off, 1], sampled[off, 2] * np.float32(k.fy / k.fx)
-    slope = np.stack([gx, gy, -(gx * points[:, 0] + gy * points[:, 1]) / zc], 1).astype(np.float64)
-    jacobian = np.hstack([slope, _cross(points - center, slope)])
+    jacobian = _with_turn(_in_space(gx, gy, points, zc), points - center)
     weight = POINT_WEIGHT / (SILHOUETTE_SIGMA_M**2 * np.maximum(1, r / (1.5 * SILHOUETTE_SIGMA_M)))
     return _normal_equations(jacobian, r, weight)
 

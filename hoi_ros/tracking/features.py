@@ -98,6 +98,6 @@ def sample_features(images: tuple[tuple[np.ndarray, ...], ...], pixel: np.ndarra
     """(N, levels, CHANNELS) float32 values at flat pixels (N,), NaN where they are not to be trusted."""
     levels = []
     for channels in images:
-        rows = [image.reshape(-1, 4)[pixel] for image in channels]
+        rows = [image.reshape(-1, 4).take(pixel, axis=0) for image in channels]
         levels.append(np.stack([np.where(r[:, 3] > 0, r[:, 0], np.float32(np.nan)) for r in rows], 1))
     return np.stack(levels, 1)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from hoi_ros.datatypes import CameraIntrinsics
-from hoi_ros.geometry import invert_transform, pointmap_from_depth, rotation_angle, transform_points
+from hoi_ros.geometry import invert_transform, pointmap_from_depth, transform_points
 from hoi_ros.tracking.alignment import ReferenceCloud
 from hoi_ros.tracking.config import TrackerConfig
 from hoi_ros.tracking.features import sample_features
@@ -150,10 +150,13 @@ def view_cloud(
 
 def _printed_pixels(features: tuple[tuple[np.ndarray, ...], ...], usable: np.ndarray, count: int) -> np.ndarray:
     """Flat pixels (K,), K <= count, where the finer features are steepest, at most one in a cell of PRINT_CELL_PX."""
-    steep: np.ndarray = np.zeros(usable.shape, np.float32)
+    pixel = np.flatnonzero(usable)
+    steepness = np.zeros(len(pixel), np.float32)
     for image in (image for level in features[1:] for image in level):
-        slopes = image[usable]
-        steep[usable] += np.hypot(slopes[:, 1], slopes[:, 2]) * slopes[:, 3]
+        slopes = image.reshape(-1, 4).take(pixel, axis=0)
+        steepness += np.sqrt(slopes[:, 1] ** 2 + slopes[:, 2] ** 2) * slopes[:, 3]
+    steep: np.ndarray = np.zeros(usable.shape, np.float32)
+    steep.reshape(-1)[pixel] = steepness
     n = PRINT_CELL_PX
     height, width = (size // n * n for size in steep.shape)
     cells = steep[:height, :width].reshape(height // n, n, width // n, n).transpose(0, 2, 1, 3).reshape(-1, n * n)
@@ -180,7 +183,8 @@ class KeyframeStore:
         if not self.keyframes:
             return np.zeros(0)
         rotations = np.stack([k.T_camera_object[:3, :3] for k in self.keyframes])
-        return rotation_angle(rotations @ T_camera_object[:3, :3].T)
+        cosine = (np.einsum("kij,ij->k", rotations, T_camera_object[:3, :3]) - 1) / 2
+        return np.arccos(np.clip(cosine, -1, 1))
 
     def wants(self, T_camera_object: np.ndarray, points: np.ndarray | None = None) -> bool:
         """True when no keyframe shows the object from near this side, or none shows much of its surface.

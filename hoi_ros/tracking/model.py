@@ -136,16 +136,18 @@ class SurfelModel:
             Number of new surfels.
         """
         near_edge = cv2.dilate(patch.edge_mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-        view = -np.einsum("hwk,hwk->hw", patch.normals, patch.points)
-        view = view / np.maximum(np.linalg.norm(patch.points, axis=2), 1e-6)
-        pixel = np.flatnonzero(mask & ~near_edge & (view > 0.3))
-        if not len(pixel):
+        pixel = np.flatnonzero(mask & ~near_edge)
+        points, normals = patch.points.reshape(-1, 3)[pixel], patch.normals.reshape(-1, 3)[pixel]
+        view = -np.einsum("nk,nk->n", normals, points)
+        view = view / np.maximum(np.sqrt(np.einsum("nk,nk->n", points, points)), 1e-6)
+        facing = view > 0.3
+        if not facing.any():
             return 0
-        points = patch.points.reshape(-1, 3)[pixel]
+        pixel, points, normals, view = pixel[facing], points[facing], normals[facing], view[facing]
         inverse = invert_transform(T_camera_object).astype(np.float32)
-        normals = patch.normals.reshape(-1, 3)[pixel] @ inverse[:3, :3].T
+        normals = normals @ inverse[:3, :3].T
         points_object = transform_points(inverse, points)
-        weight = view.reshape(-1)[pixel] * np.minimum(1, (0.002 / depth_noise_m(points[:, 2])) ** 2)
+        weight = view * np.minimum(1, (0.002 / depth_noise_m(points[:, 2])) ** 2)
         weight = np.maximum(weight, 0.05).astype(np.float32)
         rows = self._find(points_object, normals)
         many = patch.pixel_size_m(float(np.median(points[:, 2]))) < 0.6 * self._voxel_m

@@ -171,6 +171,9 @@ class ColorMasks:
         probability = cv2.blur(self._skin.probability(view.picture), (3, 3))
         hand = (silhouette & (probability > 0.3)) | (near_hand & (probability > 0.6))
         self._room.learn(frame.color, view)
+        holders = [one for one in hands if one.track_id == holder]
+        if holder is not None and not holders and expected is None:
+            return np.zeros((height, width), bool), hand | arm
         strange = self._room.strange(view.picture) & (probability < 0.5) & ~hand & ~arm
         near_zone, far_zone = _grown(zone, 0.06 * m_px), _grown(zone, 0.13 * m_px)
         labels = np.full((height, width), cv2.GC_PR_BGD, np.uint8)
@@ -193,9 +196,6 @@ class ColorMasks:
         labels[arm & (probability > 0.3)] = cv2.GC_BGD
         labels[:_RING_PX], labels[-_RING_PX:], labels[:, :_RING_PX], labels[:, -_RING_PX:] = (cv2.GC_BGD,) * 4
         object_mask = self._cut(view.picture, labels)
-        holders = [hand for hand in hands if hand.track_id == holder]
-        if holder is not None and not holders and expected is None:
-            return np.zeros((height, width), bool), hand | arm
         grips = [self._grasp_zone(view, frame, [hand], GRIP_M * m_px) for hand in holders or hands]
         # A second hand may take the thing over, not bring another.
         object_mask = self._parts(object_mask & ~hand, grips, None if holders else expected)

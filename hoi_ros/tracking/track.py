@@ -200,8 +200,9 @@ class Track:
         cloud = transform_points(pose.astype(np.float32), points[:: max(1, len(points) // 400)])
         best, least = None, self.config.contact_m
         for hand in hands:
-            gaps = np.linalg.norm(hand.joints_camera[:, None].astype(np.float32) - cloud[None], axis=2)
-            nearness = float(np.mean(np.sort(gaps.min(1))[:4])) - (0.01 if hand.track_id == before else 0.0)
+            away = hand.joints_camera[:, None].astype(np.float32) - cloud[None]
+            gaps = np.sqrt(np.einsum("jnk,jnk->jn", away, away).min(1))
+            nearness = float(np.mean(np.sort(gaps)[:4])) - (0.01 if hand.track_id == before else 0.0)
             if nearness < least:
                 best, least = hand, nearness
         if best is not None:
@@ -216,7 +217,9 @@ class Track:
             return parts
         middle = np.median(view.patch.points[mask], axis=0)
         reach = self.config.max_object_size_m / 2
-        return parts & (np.linalg.norm(view.patch.points - middle, axis=2) < reach)
+        away = view.patch.points[parts] - middle
+        parts[parts] = np.einsum("nk,nk->n", away, away) < reach**2
+        return parts
 
 
 def about(motion: np.ndarray, middle: np.ndarray) -> np.ndarray:

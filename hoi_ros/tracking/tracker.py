@@ -73,7 +73,7 @@ class ObjectTracker:
         self._plane_age = 0
         self._seen_in_grasp = 0
         self._track: Track | None = None
-        self._known: list[Track] = []
+        self._remembered: list[Track] = []
         """Objects met before, the one seen last at the end."""
         self._comparisons = 0
         self._last_masks: np.ndarray | None = None
@@ -194,18 +194,18 @@ class ObjectTracker:
 
     def _recognised(self, frame, depth, hands, faces) -> ObjectObservation | None:
         """Seek one of the known objects in what is held, one a frame in turn; None when it is none of them."""
-        if self._comparisons >= self._config.recognition_frames * len(self._known):
+        if self._comparisons >= self._config.recognition_frames * len(self._remembered):
             return None
-        track = self._known[-1 - self._comparisons % len(self._known)]
+        track = self._remembered[-1 - self._comparisons % len(self._remembered)]
         self._comparisons += 1
         self._track = track
         seen = self._seek(frame, depth, hands, faces, known=True)
         if seen.state == "tracking":
-            self._known.remove(track)
+            self._remembered.remove(track)
             self._comparisons = 0
             return seen
         self._track = None
-        count = len(self._known)
+        count = len(self._remembered)
         message = f"something is held: compared with the {count} object{'s' if count > 1 else ''} known"
         return self._idle("waiting", message, seen.hand_mask)
 
@@ -217,7 +217,8 @@ class ObjectTracker:
         track.last_view, track.foreign, track.wrists, track.hand_track_id = None, None, {}, None
         track.certainty.forget()
         track.graph.broken()
-        self._known = [*self._known, track][-(self._config.max_objects - 1) :] if self._config.max_objects > 1 else []
+        room = self._config.max_objects - 1
+        self._remembered = [*self._remembered, track][-room:] if room else []
 
     def _start_from_mask(self, frame, depth, hands, faces, init_mask) -> ObjectObservation:
         """Start on the user's pixels."""
@@ -265,22 +266,22 @@ class ObjectTracker:
             {},
         )
         observation = self._accept(frame, depth, hands, view, mask, features, pose, 1.0, float("nan"))
-        self._known_track().mark_foreign(view, own, pose)
+        self._present_track().mark_foreign(view, own, pose)
         return observation
 
     # Following
 
     def _follow(self, frame, depth, hands, faces) -> ObjectObservation:
         """Align the model with the frame from the best of the guesses, then learn from the frame."""
-        track = self._known_track()
-        starts = self._known_track().first_guesses(hands)
-        view = self._view(frame, depth, hands, faces, self._known_track().object_box(frame, starts, hands), starts[0])
+        track = self._present_track()
+        starts = track.first_guesses(hands)
+        view = self._view(frame, depth, hands, faces, track.object_box(frame, starts, hands), starts[0])
         if view is None:
             return self._lose("it left the image", None)
         target, result = self._align(view, starts)
         if result is None or result.inlier_fraction < SUDDEN_DROP * track.usual_inliers:
             result = self._second_look(view, target, starts[0], result)
-        why = self._known_track().doubt(result, frame)
+        why = track.doubt(result, frame)
         if why:
             return self._lose(why, view.patch.paste(view.hand_mask, depth.shape))
         assert result is not None
@@ -290,32 +291,32 @@ class ObjectTracker:
         self, view: View, target: AlignmentTarget, predicted: np.ndarray, result: AlignmentResult | None
     ) -> AlignmentResult | None:
         """A fit suddenly worse than usual: try again from starts turned either way, and keep the better one."""
-        track = self._known_track()
+        track = self._present_track()
         middle = transform_points(predicted, track.middle[None])[0]
         turns = [make_transform(turn, np.zeros(3)) for turn in so3_exp(SECOND_TURNS_RAD)]
         starts = [about(track.motion, middle) @ predicted] + [about(turn, middle) @ predicted for turn in turns]
-        reference = self._known_track().reference(track.model.render(predicted, view.patch), predicted)
+        reference = track.reference(track.model.render(predicted, view.patch), predicted)
         again = align(reference, target, starts, self._config)
         if again is None or (result is not None and again.cost >= result.cost):
             return result
         return again
 
-    def _known_track(self) -> Track:
+    def _present_track(self) -> Track:
         assert self._track is not None
         return self._track
 
     def _align(self, view: View, starts: list[np.ndarray]) -> tuple[AlignmentTarget, AlignmentResult | None]:
-        track = self._known_track()
+        track = self._present_track()
         middle = transform_points(starts[0], track.middle[None])[0]
         reach = track.radius_m + 0.05
         free = view.candidates & (np.abs(view.patch.depth_m - middle[2]) < reach)
         target = alignment_target(view.patch, free, view.hand_mask, float(middle[2]))
         rendering = track.model.render(starts[0], view.patch)
-        return target, align(self._known_track().reference(rendering, starts[0]), target, starts, self._config)
+        return target, align(track.reference(rendering, starts[0]), target, starts, self._config)
 
     def _learn(self, frame, depth, hands, view: View, target, result: AlignmentResult) -> ObjectObservation:
         """Mask from the model's rendering, then fusion where the alignment is good."""
-        track = self._known_track()
+        track = self._present_track()
         pose = result.T_camera_object
         track.usual_inliers += 0.2 * (result.inlier_fraction - track.usual_inliers)
         rendering = track.model.render(pose, view.patch)
@@ -326,25 +327,25 @@ class ObjectTracker:
             candidates[candidates] = ~track.foreign.covers(view.patch.points[candidates], pose)
         mask = object_mask(rendering.depth_m, candidates, view.hand_mask, view.patch, growth if good else 0.0)
         if good and track.hand_track_id is not None:
-            mask |= self._known_track().parts_in_grasp(hands, view, mask)
+            mask |= track.parts_in_grasp(hands, view, mask)
         if mask.sum() * view.patch.stride**2 < self._config.min_object_px / 4:
             return self._lose("it is hidden", view.patch.paste(view.hand_mask, depth.shape))
         explained = object_mask(rendering.depth_m, view.candidates, view.hand_mask, view.patch, 0.0)
         share = float(explained.sum() / max(mask.sum(), 1))
-        sure = self._known_track().judge_turn(view, target, rendering, pose)
+        sure = track.judge_turn(view, target, rendering, pose)
         if good and sure:
             trusted = (view.patch.depth_m > 0) & ~view.hand_mask & ~view.patch.edge_mask
             track.model.fade(view.patch, trusted, pose, rendering.visible)
             track.model.fuse(view.patch, mask & ~dilated(view.hand_mask, 2), target.features, pose)
         observation = self._accept(frame, depth, hands, view, mask, target.features, pose, share, result.residual_m)
-        self._known_track().mark_foreign(view, mask, pose)
+        track.mark_foreign(view, mask, pose)
         return observation
 
     def _accept(
         self, frame, depth, hands, view: View, mask, features, pose, inlier_fraction: float, residual_m: float
     ) -> ObjectObservation:
         """Take over a pose: motion, holder, keyframes; and report it."""
-        track = self._known_track()
+        track = self._present_track()
         middle = transform_points(np.stack([track.T_camera_object, pose]), np.stack([track.middle[None]] * 2))[:, 0]
         step = make_transform(pose[:3, :3] @ track.T_camera_object[:3, :3].T, middle[1] - middle[0])
         track.motion = np.eye(4) if track.lost else step
@@ -355,7 +356,7 @@ class ObjectTracker:
             low, high = points.min(0), points.max(0)
             track.middle, track.radius_m = ((low + high) / 2).astype(np.float64), float(np.linalg.norm(high - low) / 2)
         track.wrists = {hand.track_id: np.asarray(hand.T_camera_wrist, np.float64) for hand in hands}
-        self._known_track().find_holder(hands, points, pose)
+        track.find_holder(hands, points, pose)
         mask_inner = mask & ~dilated(view.hand_mask, 2)
         track.last_view = view_cloud(view.patch, mask_inner, features, pose, VIEW_POINTS)
         is_keyframe = track.keep_view(frame, self._frames, view, mask_inner, features, pose)
@@ -373,14 +374,14 @@ class ObjectTracker:
             is_keyframe,
             inlier_fraction,
             residual_m,
-            self._known_track().turn_message(),
-            self._known_track().covariance(pose, residual_m),
+            track.turn_message(),
+            track.covariance(pose, residual_m),
         )
 
     # Losing and finding
 
     def _lose(self, why: str, hand_mask: np.ndarray | None) -> ObjectObservation:
-        track = self._known_track()
+        track = self._present_track()
         track.lost, track.lost_why, track.motion = True, why, np.eye(4)
         track.lost_frames += 1
         track.last_view = None
@@ -390,7 +391,7 @@ class ObjectTracker:
 
     def _recover(self, frame, depth, hands, faces) -> ObjectObservation:
         """Try poses near the last one, carried by the hand, and every kept view at every free-standing part."""
-        track = self._known_track()
+        track = self._present_track()
         # A model of few frames is soon worth less than a fresh start.
         if hands and track.lost_frames >= min(self._config.give_up_frames, 10 + 2 * track.tracked_frames):
             started = self._replace(frame, depth, hands, faces)
@@ -403,7 +404,7 @@ class ObjectTracker:
 
         One `known` from before is sought in the grasp alone.
         """
-        track = self._known_track()
+        track = self._present_track()
         box = np.array([0, 0, depth.shape[1], depth.shape[0]], float)
         view = self._view(frame, depth, hands, faces, box, None)
         if view is None:
@@ -417,7 +418,7 @@ class ObjectTracker:
         pose = best_guess(guesses, target, self._config)
         if pose is None:
             return self._lose(track.lost_why, hand_mask)
-        fine = self._view(frame, depth, hands, faces, self._known_track().object_box(frame, [pose], hands), pose)
+        fine = self._view(frame, depth, hands, faces, track.object_box(frame, [pose], hands), pose)
         if fine is None:
             return self._lose("it left the image", hand_mask)
         target, result = self._align(fine, [pose])

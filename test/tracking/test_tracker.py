@@ -303,9 +303,9 @@ def test_remembered_objects_are_bounded_and_reset_forgets_them():
         layer = scenes.box_layer(scenes.pose((20, 25, 0)))
         seen = tracker.track(scenes.frame(layer, index=index), [], init_mask=scenes.mask_of(layer))
         assert seen.object_id == index
-    assert [track.object_id for track in tracker._known] == [2, 3]
+    assert [track.object_id for track in tracker._remembered] == [2, 3]
     tracker.reset()
-    assert not tracker._known
+    assert not tracker._remembered
 
 
 def test_an_object_put_down_and_picked_up_by_the_other_hand_keeps_its_id():
