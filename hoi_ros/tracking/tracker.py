@@ -44,6 +44,8 @@ GROWTH_M = 0.012
 FUSE_INLIERS = 0.6
 SUDDEN_DROP = 0.92
 SECOND_TURNS_RAD = np.radians(6.0) * np.concatenate([np.eye(3), -np.eye(3)])
+LITTLE_KNOWN = 0.5
+"""Share of what is seen that the model explains, below which it learns even at an unsure turn: it would stay so."""
 REVISION_FRAMES = 15
 """Frames that carry a revision: whoever skips some frames still hears of it."""
 NO_DEPTH = "object tracking waits for depth: use an RGB-D camera or a source with aligned depth images"
@@ -333,7 +335,7 @@ class ObjectTracker:
         explained = object_mask(rendering.depth_m, view.candidates, view.hand_mask, view.patch, 0.0)
         share = float(explained.sum() / max(mask.sum(), 1))
         sure = track.judge_turn(view, target, rendering, pose)
-        if good and sure:
+        if good and (sure or share < LITTLE_KNOWN):
             trusted = (view.patch.depth_m > 0) & ~view.hand_mask & ~view.patch.edge_mask
             track.model.fade(view.patch, trusted, pose, rendering.visible)
             track.model.fuse(view.patch, mask & ~dilated(view.hand_mask, 2), target.features, pose)

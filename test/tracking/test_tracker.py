@@ -136,6 +136,25 @@ def test_what_a_hand_holds_is_found_followed_and_tied_to_the_hand():
     assert not (seen.mask & seen.hand_mask).any()
 
 
+def test_an_unsure_turn_stops_learning_of_a_known_thing_but_not_of_one_hardly_known():
+    tracker = ObjectTracker(TrackerConfig(max_turn_sigma_deg=0.5))
+    still = scenes.pose((0, 0, 0), (0, -0.02, 0.45))
+    estimate, hand_layers = scenes.hand(still)
+    depth, color = scenes.cylinder_layer(still, textured=False)
+    rows = np.flatnonzero(np.isfinite(depth).any(1))
+    hidden = depth.copy()
+    hidden[: int(rows[0] + 0.6 * (rows[-1] - rows[0]))] = np.inf
+    sizes = []
+    for index in range(30):
+        thing = (hidden if index < 10 else depth, color)
+        seen = tracker.track(scenes.frame(thing, *hand_layers, index=index), [estimate])
+        sizes.append(len(tracker.model) if tracker.model else 0)
+    assert "not seen" in seen.message
+    assert sizes[9] == sizes[4] > 0, "what is known well is left alone"
+    shown = np.isfinite(depth)
+    assert sizes[-1] > 1.5 * sizes[9] and (seen.mask & shown).sum() > 0.6 * shown.sum()
+
+
 def test_a_bare_hand_holds_nothing():
     tracker = ObjectTracker(TrackerConfig())
     for index in range(8):
