@@ -16,6 +16,7 @@ from hoi_ros.tracking.foreign import ForeignSurface
 from hoi_ros.tracking.keyframes import KeyframeStore, make_keyframe
 from hoi_ros.tracking.masks import dilated, grasp_components
 from hoi_ros.tracking.model import Rendering, SurfelModel
+from hoi_ros.tracking.moving_along import MovingAlong
 from hoi_ros.tracking.patch import Patch
 from hoi_ros.tracking.view_graph import Correction, ViewGraph
 
@@ -67,6 +68,7 @@ class Track:
     revision: PoseRevision | None = None
     revised_at: int = 0
     """Frame count at which that was taken over."""
+    along: MovingAlong = field(default_factory=MovingAlong)
     unseen_turn_frames: int = 0
     """Frames in a row whose turn was too unsure to learn from."""
 
@@ -178,6 +180,7 @@ class Track:
             self.last_view = replace(self.last_view, points=points, normals=normals)
         assert correction.model is not None
         self.model, self.foreign = correction.model, None
+        self.along.forget()
 
     def mark_foreign(self, view: View, mask: np.ndarray, pose: np.ndarray) -> None:
         """While no hand holds the object, remember what is in view beside it."""
@@ -208,6 +211,20 @@ class Track:
         if best is not None:
             self.hand_track_id = best.track_id
             self.T_hand_object = invert_transform(np.asarray(best.T_camera_wrist, np.float64)) @ pose
+
+    def parts_moving_along(
+        self, frame: RgbdFrame, depth_m: np.ndarray, hands: Sequence[HandEstimate], view: View, mask, pose
+    ) -> np.ndarray:
+        """What else the holding hand carries, by its motion: parts that the hand hides the joint of."""
+        holder = next((hand for hand in hands if hand.track_id == self.hand_track_id), None)
+        if holder is None:
+            self.along.forget()
+            return np.zeros(view.patch.shape, bool)
+        loose = view.candidates & ~dilated(mask, 3)
+        background = (view.patch.depth_m > 0) & ~view.hand_mask & ~view.candidates
+        poses = {"object": pose, "hand": np.asarray(holder.T_camera_wrist, np.float64)}
+        hand_mask = view.patch.paste(view.hand_mask, depth_m.shape)
+        return self.along.parts(view.patch, loose, background, depth_m, hand_mask, frame.intrinsics, poses)
 
     def parts_in_grasp(self, hands: Sequence[HandEstimate], view: View, mask: np.ndarray) -> np.ndarray:
         """What else the holding hand touches: parts that fingers cut off from the rest of the object."""

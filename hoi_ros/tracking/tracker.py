@@ -330,6 +330,7 @@ class ObjectTracker:
         mask = object_mask(rendering.depth_m, candidates, view.hand_mask, view.patch, growth if good else 0.0)
         if good and track.hand_track_id is not None:
             mask |= track.parts_in_grasp(hands, view, mask)
+            mask |= track.parts_moving_along(frame, depth, hands, view, mask, pose)
         if mask.sum() * view.patch.stride**2 < self._config.min_object_px / 4:
             return self._lose("it is hidden", view.patch.paste(view.hand_mask, depth.shape))
         explained = object_mask(rendering.depth_m, view.candidates, view.hand_mask, view.patch, 0.0)
@@ -389,6 +390,7 @@ class ObjectTracker:
         track.last_view = None
         track.certainty.forget()
         track.graph.broken()
+        track.along.forget()
         return ObjectObservation("lost", track.object_id, hand_mask=hand_mask, message=f"object lost: {why}")
 
     def _recover(self, frame, depth, hands, faces) -> ObjectObservation:
