@@ -233,6 +233,8 @@ class ObjectObservation:
     """(6, 6) of translation (m) of the object's middle and rotation (rad), camera axes; None unless tracking."""
     revision: PoseRevision | None = None
     """Keyframes whose poses were corrected lately; this frame's own pose goes with them."""
+    own_depth_m: np.ndarray | None = None
+    """(H, W) float32 depth of the object's pixels, 0 elsewhere, when it is tracked without a depth camera."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -12,9 +12,7 @@ from hoi_ros.datatypes import HandEstimate, ObjectObservation, RgbdFrame, Triang
 from hoi_ros.device import resolve_device
 from hoi_ros.hand import HandConfig, create_hand_estimator
 from hoi_ros.reconstruction.reconstructor import ObjectReconstructor, ReconstructionConfig
-from hoi_ros.tracking import ObjectTracker, TrackerConfig
-from hoi_ros.tracking.pointmap_hull import ColorDepth
-from hoi_ros.tracking.pointmap_tracker import ColorTracker
+from hoi_ros.tracking import HeldObjectTracker, TrackerConfig
 
 
 @dataclass(frozen=True)
@@ -49,16 +47,13 @@ class HoiPipeline:
         self.device = resolve_device(self.config.device)
         self.estimator = create_hand_estimator(self.config.hand, self.device)
         self._faces = {side: self.estimator.faces(side) for side in ("left", "right")}
-        self.tracker: ObjectTracker | None = None
+        self.tracker: HeldObjectTracker | None = None
         self.reconstructor: ObjectReconstructor | None = None
         self._mesher = ThreadPoolExecutor(1, "mesher")
         self._meshing: tuple[int, Future[TriangleMesh | None]] | None = None
         """Object whose mesh is being made, and the mesh to come."""
         if self.config.with_object:
-            self.tracker = ObjectTracker(self.config.tracker, self.device)
-            self.color_tracker = ColorTracker(device=self.device)
-            self._color_depth = ColorDepth()
-            self._depth_seen = False
+            self.tracker = HeldObjectTracker(self.config.tracker, self.device)
             self.reconstructor = ObjectReconstructor(self.config.reconstruction, self.device)
 
     def process(
@@ -77,30 +72,12 @@ class HoiPipeline:
         start = _lap(stage_ms, "hand", start)
         if self.tracker is None or self.reconstructor is None or independent:
             return PipelineResult(hands, None, None, stage_ms)
-        if self._from_color(frame):
-            observation = self.color_tracker.track(frame, hands, hand_faces=self._faces, init_mask=init_mask)
-            frame = self._with_own_depth(frame, observation)
-        else:
-            observation = self.tracker.track(frame, hands, hand_faces=self._faces, init_mask=init_mask)
+        observation = self.tracker.track(frame, hands, hand_faces=self._faces, init_mask=init_mask)
         start = _lap(stage_ms, "tracking", start)
         self.reconstructor.integrate(frame, observation)
         mesh = self._mesh_beside(self.reconstructor, observation.object_id)
         _lap(stage_ms, "fusion", start)
         return PipelineResult(hands, observation, mesh, stage_ms)
-
-    def _from_color(self, frame: RgbdFrame) -> bool:
-        """Colour alone is used until the first depth comes; a depth frame that is missing later is waited for."""
-        if frame.depth_m is not None and not self._depth_seen:
-            self._depth_seen = True
-            if self.reconstructor is not None and self.color_tracker.middle_object.any():
-                self.reconstructor.reset()
-        return not self._depth_seen
-
-    def _with_own_depth(self, frame: RgbdFrame, observation: ObjectObservation) -> RgbdFrame:
-        """The frame with the depth that colour alone gives the object, where it gives any."""
-        tracker = self.color_tracker
-        depth = self._color_depth.depth(frame, observation, tracker.middle_object, tracker.points_object())
-        return frame if depth is None else replace(frame, depth_m=depth)
 
     def _mesh_beside(self, reconstructor: ObjectReconstructor, object_id: int) -> TriangleMesh | None:
         """Take a finished mesh and begin the next when the surface changed enough: frames never wait for meshing."""
@@ -127,10 +104,6 @@ class HoiPipeline:
         for part in (self.estimator, self.tracker, self.reconstructor):
             if part is not None:
                 part.reset()
-        if self.config.with_object:
-            self.color_tracker.reset()
-            self._color_depth.reset()
-            self._depth_seen = False
 
     def close(self) -> None:
         """Give back what the networks hold; a mesh that is being made is waited for."""

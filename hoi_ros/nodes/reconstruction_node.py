@@ -24,6 +24,7 @@ from hoi_ros.nodes.contact_markers import ContactMarkers
 from hoi_ros.nodes.conversions import (
     array_from_image,
     colored_cloud_message,
+    depth_from_image,
     make_header,
     stamp_of,
     transform_from_pose,
@@ -40,7 +41,7 @@ from hoi_ros.nodes.worker import LatestSlot, Worker
 from hoi_ros.reconstruction.config import ReconstructionConfig
 from hoi_ros.reconstruction.mesh_io import save_mesh
 
-STATE_PARTS = ("pair", "hands", "state", "mask", "hand_mask", "pose", "keyframes")
+STATE_PARTS = ("pair", "hands", "state", "mask", "hand_mask", "pose", "keyframes", "depth")
 
 
 def create_reconstructor(config: ReconstructionConfig, device: str) -> Any:
@@ -99,7 +100,7 @@ class ReconstructionNode(FrameNode):
             FrameInput(self, self.setting(InputConfig), self.diagnostics, lambda p: self._offer("pair", p.stamp_ns, p)),
             HandsInput(self, lambda stamp, hands: self._offer("hands", stamp, hands)),
         ]
-        topics = {"mask": Image, "hand_mask": Image, "pose": PoseStamped, "keyframes": PathMessage}
+        topics = {"mask": Image, "hand_mask": Image, "pose": PoseStamped, "keyframes": PathMessage, "depth": Image}
         self._topic_subscriptions = [
             self.create_subscription(kind, f"object/{part}", self._part_callback(part), RESULT)
             for part, kind in topics.items()
@@ -119,6 +120,8 @@ class ReconstructionNode(FrameNode):
             self._offer("pose", stamp_of(message), None)
         if values.get("revised", "0") == "0":
             self._offer("keyframes", stamp_of(message), None)
+        if values.get("own_depth", "0") == "0":
+            self._offer("depth", stamp_of(message), None)
 
     def _offer(self, part: str, stamp_ns: int, item: Any) -> None:
         moment = self._join.add(part, stamp_ns, item)
@@ -244,6 +247,7 @@ def observation_from_parts(parts: dict[str, Any]) -> ObjectObservation:
         inlier_fraction=float(values.get("inlier_fraction", 0.0)),
         residual_m=float(values.get("residual_m", "nan")),
         revision=None if keyframes is None else revision_from_message(keyframes, int(values["revised"])),
+        own_depth_m=None if parts.get("depth") is None else depth_from_image(parts["depth"]),
     )
     if parts["pose"] is None:
         return observation

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from geometry_msgs.msg import PoseStamped
+from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
 from nav_msgs.msg import Path
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
@@ -32,7 +32,9 @@ from hoi_ros.nodes.qos import RESULT
 from hoi_ros.nodes.synchronizer import HandParts, Pair, StampJoin, StampOrder
 from hoi_ros.nodes.transforms import TransformPublisher
 from hoi_ros.nodes.worker import LatestSlot
-from hoi_ros.tracking import ObjectTracker, TrackerConfig
+from hoi_ros.tracking import HeldObjectTracker, TrackerConfig
+
+COLOR_ALONE = "no depth comes: the object is followed from colour alone, roughly, and sized by the hand"
 
 
 def object_frame_id(object_id: int) -> str:
@@ -50,6 +52,7 @@ def observation_status(observation: ObjectObservation) -> DiagnosticStatus:
         "residual_m": repr(float(observation.residual_m)),
         "hand_track_id": "" if observation.hand_track_id is None else observation.hand_track_id,
         "revised": 0 if observation.revision is None else observation.revision.number,
+        "own_depth": int(observation.own_depth_m is not None),
     }
     return DiagnosticStatus(
         level=DiagnosticStatus.WARN if observation.state == "lost" else DiagnosticStatus.OK,
@@ -58,6 +61,15 @@ def observation_status(observation: ObjectObservation) -> DiagnosticStatus:
         hardware_id=object_frame_id(observation.object_id),
         values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
     )
+
+
+def covariance_message(observation: ObjectObservation, header: Header) -> PoseWithCovarianceStamped:
+    """Pose and covariance of a tracked object, both in the camera's axes."""
+    assert observation.T_camera_object is not None and observation.covariance is not None
+    message = PoseWithCovarianceStamped(header=header)
+    message.pose.pose = pose_stamped(observation.T_camera_object, header).pose
+    message.pose.covariance = np.asarray(observation.covariance, np.float64).reshape(-1)
+    return message
 
 
 def revision_message(revision: PoseRevision, header: Header, object_id: int) -> Path:
@@ -87,13 +99,17 @@ class TrackerNode(FrameNode):
 
     def setup(self) -> None:
         super().setup()
-        self.tracker = ObjectTracker(self.setting(TrackerConfig), resolve_device(self.setting(ComputeConfig).device))
+        device = resolve_device(self.setting(ComputeConfig).device)
+        self.tracker = HeldObjectTracker(self.setting(TrackerConfig), device)
         self._observation: ObjectObservation | None = None
+        self._with_depth = False
         self._order = StampOrder()
         self._pose = self.make_publisher(PoseStamped, "object/pose", RESULT)
         self._pose_in_hand = self.make_publisher(PoseStamped, "object/pose_in_hand", RESULT)
+        self._pose_covariance = self.make_publisher(PoseWithCovarianceStamped, "object/pose_with_covariance", RESULT)
         self._mask = self.make_publisher(Image, "object/mask", RESULT)
         self._hand_mask = self.make_publisher(Image, "object/hand_mask", RESULT)
+        self._own_depth = self.make_publisher(Image, "object/depth", RESULT)
         self._state = self.make_publisher(DiagnosticArray, "object/state", RESULT)
         self._keyframes = self.make_publisher(Path, "object/keyframes", RESULT)
         self._transforms = TransformPublisher(self.make_publisher, self.diagnostics.note)
@@ -140,7 +156,11 @@ class TrackerNode(FrameNode):
             self.diagnostics.say("clock", "the pictures' clock jumped back: starting anew")
             self.tracker.reset()
         observation = self.tracker.track(frame, record.hands, hand_faces=dict(record.faces))
-        self._observation = observation
+        self._observation, self._with_depth = observation, frame.depth_m is not None
+        if self._with_depth or observation.state == "no_depth":
+            self.diagnostics.over("color_alone")
+        else:
+            self.diagnostics.say("color_alone", COLOR_ALONE, "info")
         self.publish_observation(record, observation)
         if self.bus is not None:
             self.bus.objects.put(ObjectFrame(frame, record.hands, record.faces, observation))
@@ -152,8 +172,12 @@ class TrackerNode(FrameNode):
         header = make_header(frame.stamp_ns, frame.frame_id)
         self._publish_mask(self._mask, observation.mask, frame)
         self._publish_mask(self._hand_mask, observation.hand_mask, frame)
+        if observation.own_depth_m is not None and self._own_depth.get_subscription_count():
+            self._own_depth.publish(image_message(observation.own_depth_m, "32FC1", header))
         if observation.state == "tracking" and observation.T_camera_object is not None:
             self._pose.publish(pose_stamped(observation.T_camera_object, header))
+            if observation.covariance is not None and self._pose_covariance.get_subscription_count():
+                self._pose_covariance.publish(covariance_message(observation, header))
             child = object_frame_id(observation.object_id)
             self._transforms.send([transform_stamped(observation.T_camera_object, header, child)])
             side = next((h.handedness for h in record.hands if h.track_id == observation.hand_track_id), None)
@@ -181,6 +205,8 @@ class TrackerNode(FrameNode):
             self.diagnostics.say("lost", f"object lost: {observation.message}", "info")
         else:
             self.diagnostics.over("lost")
+        if observation.state == "tracking" and not self._with_depth:
+            return "tracking from colour alone"
         return {"no_depth": "waiting for depth"}.get(observation.state, observation.state)
 
     def release(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -99,7 +99,7 @@ class ObjectReconstructor:
         """Fuse one frame; an observation of an object not met before starts anew.
 
         Args:
-            frame: with depth.
+            frame: with depth, if the observation brings none.
             observation: state 'tracking', pose and mask; hand_mask keeps the hand's neighbourhood out. Its revision,
                 if any, is taken over even when the frame itself says nothing.
 
@@ -109,6 +109,8 @@ class ObjectReconstructor:
         Raises:
             InputError: masks differ in size from the frame, or the pose is not a finite rigid motion.
         """
+        if frame.depth_m is None and observation.own_depth_m is not None:
+            frame = replace(frame, depth_m=observation.own_depth_m)
         known = self._objects.get(observation.object_id)
         if known is not None and observation.revision is not None:
             self._revise(known, observation.revision)

@@ -12,6 +12,7 @@ COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 IMAGE_TYPES = (IMAGE, COMPRESSED_IMAGE)
 
+OWN_DEPTH = "/object/depth"  # what tracker_node says of the object, no camera's
 NOT_COLOR = ("depth", "infra", "mask", "overlay", "disparity", "confidence", "fisheye")
 COLOR_NAMES = ("color/image_raw", "rgb/image_raw", "color/image_rect_raw", "image_raw", "image_color", "image")
 DEPTH_NAMES = ("aligned_depth_to_color/image_raw", "depth_registered/image_raw", "depth_to_rgb/image_raw")
@@ -64,7 +65,11 @@ def choose_topics(topics: Iterable[BagTopic], bag: str, color_name: str = "", de
         found = ", ".join(f"{t.name} ({t.type})" for t in topics) or "none with messages"
         raise InputError(f"bag {bag} has no colour topic such as /camera/camera/color/image_raw; its topics: {found}")
     camera = _namespace(color.base)
-    own_depths = [t for t in images.values() if t is not color and "depth" in t.base and t.base.startswith(camera)]
+    own_depths = [
+        t
+        for t in images.values()
+        if t is not color and "depth" in t.base and t.base.startswith(camera) and not t.base.endswith(OWN_DEPTH)
+    ]
     depth = images[depth_name] if depth_name else _best(own_depths, DEPTH_NAMES, _is_aligned)
     unaligned = None if depth or not own_depths else own_depths[0].name
     return CameraTopics(color, depth, _info_topic(topics, color), unaligned)

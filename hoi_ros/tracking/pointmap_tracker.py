@@ -63,6 +63,11 @@ class ColorTracker:
         self._object_id = -1
         self.reset()
 
+    @property
+    def objects_met(self) -> int:
+        """How many objects were followed so far: the next one's id."""
+        return self._object_id + 1
+
     def reset(self) -> None:
         """Forget the object; the next one gets a new id."""
         self._masks = ColorMasks()

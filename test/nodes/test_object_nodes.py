@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
-from geometry_msgs.msg import PoseStamped
+from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
 from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import Image, PointCloud2
 from std_srvs.srv import Trigger
@@ -33,7 +33,8 @@ from hoi_ros.nodes.tracker_node import TrackerNode
 pytestmark = pytest.mark.ros
 MS = 1_000_000
 CAMERA = CameraIntrinsics(64, 48, 60.0, 60.0, 31.5, 23.5)
-LOST = (4, 5)
+LOST, OWN_DEPTH = (4, 5), (2, 8)
+COVARIANCE = np.diag([1e-6] * 3 + [4e-4] * 3) + 1e-7
 MESH = TriangleMesh(np.eye(4, 3, dtype=np.float32) * 0.05, np.array([[0, 1, 2], [1, 3, 2]], np.int32),
                     np.full((4, 3), 200, np.uint8))  # fmt: skip
 
@@ -68,6 +69,7 @@ class KnownTracker:
         return ObjectObservation(
             "tracking", self.object_id, pose_of(i), pose_of(2 * i), hands[0].track_id, mask, ~mask, i % 2 == 0,
             1 / 3 + i, 0.001 / 3, revision=REVISION if i in REVISED else None,
+            covariance=(i + 1) * COVARIANCE, own_depth_m=mask * np.float32(0.1 * i) if i in OWN_DEPTH else None,
         )  # fmt: skip
 
     def reset(self):
@@ -121,7 +123,7 @@ def cores(monkeypatch):
 
     monkeypatch.setattr(camera_node, "open_source", lambda spec, config: Slow(frames))
     monkeypatch.setattr(hand_node, "create_hand_estimator", lambda config, device, live: FixedEstimator(hands))
-    monkeypatch.setattr(tracker_node, "ObjectTracker", KnownTracker)
+    monkeypatch.setattr(tracker_node, "HeldObjectTracker", KnownTracker)
     monkeypatch.setattr(reconstruction_node, "create_reconstructor", KnownReconstructor)
     return frames, hands
 
@@ -130,7 +132,8 @@ class Reader:
     """Collects the object's topics."""
 
     TOPICS: ClassVar = {"object/pose": PoseStamped, "object/pose_in_hand": PoseStamped, "object/mask": Image,
-              "object/state": DiagnosticArray, "contacts": MarkerArray}  # fmt: skip
+              "object/state": DiagnosticArray, "contacts": MarkerArray,
+              "object/pose_with_covariance": PoseWithCovarianceStamped}  # fmt: skip
 
     def __init__(self, ros, executor):
         self.node = ros.create_node("reader")
@@ -150,6 +153,9 @@ class Reader:
         for message, i in zip(self.got["object/pose"], tracked):
             np.testing.assert_allclose(transform_from_pose(message.pose), pose_of(i), atol=1e-9)
             assert message.header.frame_id == "camera_color_optical_frame"
+        for message, i in zip(self.got["object/pose_with_covariance"], tracked, strict=True):
+            np.testing.assert_allclose(transform_from_pose(message.pose.pose), pose_of(i), atol=1e-9)
+            np.testing.assert_allclose(message.pose.covariance.reshape(6, 6), (i + 1) * COVARIANCE)
         assert {m.header.frame_id for m in self.got["object/pose_in_hand"]} == {"right_wrist"}
         states = [{v.key: v.value for v in m.status[0].values}["state"] for m in self.got["object/state"]]
         assert [i for i, state in enumerate(states) if state == "lost"] == list(LOST)
@@ -175,7 +181,8 @@ def run_composed(ros):
     nodes = pipeline.nodes
     tracker, fuser = nodes["tracker_node"].tracker, nodes["reconstruction_node"].reconstructor
     publishers = [nodes["tracker_node"]._mask, nodes["tracker_node"]._pose, nodes["tracker_node"]._state,
-                  nodes["tracker_node"]._pose_in_hand, nodes["reconstruction_node"]._contacts_publisher]  # fmt: skip
+                  nodes["tracker_node"]._pose_in_hand, nodes["tracker_node"]._pose_covariance,
+                  nodes["reconstruction_node"]._contacts_publisher]  # fmt: skip
     spin_until(pipeline.executor, lambda: all(p.get_subscription_count() for p in publishers))
     nodes["camera_node"].trigger_configure()
     nodes["camera_node"].trigger_activate()
@@ -205,7 +212,8 @@ def run_apart(ros):
     spin_until(executor, lambda: all(p.get_subscription_count() == 2 for p in publishers)
                and all(p.get_subscription_count() == 3 for p in (camera._color, camera._depth, camera._info))
                and all(p.get_subscription_count() == 2 for p in (tracker_._mask, tracker_._pose, tracker_._state))
-               and tracker_._hand_mask.get_subscription_count() and tracker_._keyframes.get_subscription_count()
+               and all(p.get_subscription_count() for p in (tracker_._hand_mask, tracker_._keyframes,
+                                                            tracker_._own_depth, tracker_._pose_covariance))
                and fuser_._contacts_publisher.get_subscription_count()
                )  # fmt: skip
     camera.trigger_activate()
@@ -241,6 +249,9 @@ def test_one_process_and_one_each_give_the_same(ros, cores):
         )  # fmt: skip
         np.testing.assert_array_equal(a.mask, b.mask)
         np.testing.assert_array_equal(a.hand_mask, b.hand_mask)
+        assert (a.own_depth_m is not None) == (b.own_depth_m is not None) == (i in OWN_DEPTH)
+        if i in OWN_DEPTH:
+            np.testing.assert_array_equal(a.own_depth_m, b.own_depth_m)
         assert (a.revision is not None) == (b.revision is not None) == (i in REVISED)
         if i in REVISED:
             assert b.revision.number == 3

@@ -299,7 +299,7 @@ def test_results_in_a_recording_are_not_taken_for_the_camera():
     images = ("color/image_raw", "aligned_depth_to_color/image_raw", "depth/image_rect_raw", "infra1/image_rect_raw")
     infos = ("depth/camera_info", "color/camera_info")
     chosen = choose_topics(
-        topics("/hands/overlay", "/object/mask", *(camera + name for name in images))
+        topics("/hands/overlay", "/object/mask", "/object/depth", *(camera + name for name in images))
         + topics(*(camera + name for name in infos), kind="sensor_msgs/msg/CameraInfo"),
         "b",
     )
@@ -377,3 +377,8 @@ def test_late_depth_in_a_recording_finds_its_colour(tmp_path):
     got = [None if f.depth_m is None else round(float(f.depth_m[0, 0]) * 1000) for f in frames]
     assert got == [1000, 1001, 1002, 1003, None, 1005]
     assert any("no depth within half a frame" in text for text in source.warnings)
+
+
+def test_the_depth_that_a_tracker_gives_an_object_is_not_the_cameras():
+    chosen = choose_topics(topics("/color/image_raw", "/object/depth"), "b")
+    assert chosen.depth is None and chosen.unaligned_depth is None

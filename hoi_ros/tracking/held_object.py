@@ -1,0 +1,55 @@
+"""The held object's tracker for any camera: by depth where there is any, from colour alone until the first comes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from hoi_ros.datatypes import HandEstimate, ObjectObservation, RgbdFrame
+from hoi_ros.tracking.config import TrackerConfig
+from hoi_ros.tracking.pointmap_hull import ColorDepth
+from hoi_ros.tracking.pointmap_tracker import ColorTracker
+from hoi_ros.tracking.tracker import ObjectTracker
+
+
+class HeldObjectTracker:
+    """`ObjectTracker` once a frame had depth, `ColorTracker` before; same face as both.
+
+    A camera that gave depth and then fails to is waited for. Object ids go on from one tracker to the other.
+    """
+
+    def __init__(self, config: TrackerConfig | None = None, device: str = "auto") -> None:
+        """Prepare both trackers; `config` is of the one with depth."""
+        self.by_depth = ObjectTracker(config, device)
+        self.from_color = ColorTracker(device=device)
+        self._color_depth = ColorDepth()
+        self._depth_seen = False
+
+    def reset(self) -> None:
+        """Forget the object, and whether the camera gives depth; the next object gets a new id."""
+        self.by_depth.reset()
+        self.from_color.reset()
+        self._color_depth.reset()
+        self._depth_seen = False
+
+    def close(self) -> None:
+        """End the threads."""
+        self.by_depth.close()
+
+    def track(
+        self, frame: RgbdFrame, hands: Sequence[HandEstimate] = (), *,
+        hand_faces: Mapping[str, np.ndarray] | None = None, init_mask: np.ndarray | None = None,
+    ) -> ObjectObservation:  # fmt: skip
+        """Find the object in the next frame; arguments, states and errors as `ObjectTracker.track`.
+
+        From colour alone the observation brings, now and then, a depth of its own for what it tracks.
+        """
+        self._depth_seen |= frame.depth_m is not None
+        if not self._depth_seen:
+            seen = self.from_color.track(frame, hands, hand_faces=hand_faces, init_mask=init_mask)
+            middle, points = self.from_color.middle_object, self.from_color.points_object()
+            return replace(seen, own_depth_m=self._color_depth.depth(frame, seen, middle, points))
+        seen = self.by_depth.track(frame, hands, hand_faces=hand_faces, init_mask=init_mask)
+        return replace(seen, object_id=seen.object_id + self.from_color.objects_met)
