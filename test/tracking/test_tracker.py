@@ -345,3 +345,28 @@ def test_an_object_put_down_and_picked_up_by_the_other_hand_keeps_its_id():
     assert states[7] == ("tracking", 0, 0) and states[15] == ("tracking", 0, None), states
     assert states[-1] == ("tracking", 0, 7), states
     assert all(state == "tracking" for state, _, _ in states[4:])
+
+
+@pytest.mark.parametrize("gap_m", [0.03, 0.12])
+def test_something_that_passes_before_it_is_no_part_of_it(gap_m):
+    tracker, found, true, states = ObjectTracker(TrackerConfig()), [], [], []
+    for index in range(44):
+        pose = scenes.pose((10, 20 + index, 0), (0, 0, 0.5))
+        thing = scenes.box_layer(pose)
+        before = scenes.box_layer(
+            scenes.pose((0, 0, 0), (-0.24 + 0.011 * index, 0, 0.45 - gap_m)), (0.04, 0.12, 0.003), False
+        )
+        picture = scenes.frame(thing, before, index=index)
+        mask = scenes.mask_of(thing) if index == 0 else None
+        seen = tracker.track(picture, [], init_mask=mask)
+        states.append(seen.state)
+        if seen.state == "tracking":
+            found.append(seen.T_camera_object)
+            true.append(pose)
+            hidden = scenes.mask_of(before) & (before[0] < thing[0])
+            assert (seen.mask & hidden).sum() < 0.05 * seen.mask.sum() + 20, index
+    assert states[0] == states[-1] == "tracking" and states.count("tracking") >= 30
+    error = errors(found, true)
+    assert error[-1, 0] < 4 and error[-1, 1] < 4 and np.median(error[:, 1]) < 2
+    size = np.ptp(tracker.model.points, axis=0)
+    assert size.max() < 0.13, "the board is not taken into the model"
