@@ -1,6 +1,6 @@
 """HandOS beside the embedded estimator: real photos, simulator, clips, engines.
 
-    python benchmarks/handos.py real DATA/hands_real [--out PICTURES]
+    python benchmarks/handos.py real DATA/hands_real [--out PICTURES] [--blur 12]
     python benchmarks/handos.py simulator [--frames 60]
     python benchmarks/handos.py video FILE.mp4 ...
     python benchmarks/handos.py smoothing video:FILE.mp4 ...
@@ -17,6 +17,7 @@ import argparse
 import logging
 import sys
 import time
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def run_real(options: argparse.Namespace) -> None:
         estimator = create_hand_estimator(HandConfig(estimator=name, handos_weights=options.weights), "cpu")
         rows, times, shown = [], [], []
         for labelled in sequence:
-            frame, label = labelled.frame, labelled.hands[0]
+            frame, label = smeared(labelled.frame, options.blur, len(rows)), labelled.hands[0]
             joints = np.asarray(label.joints_camera, np.float64) * 1e3
             start = time.perf_counter()
             hands = estimator.estimate(frame, independent=True)
@@ -64,6 +65,18 @@ def run_real(options: argparse.Namespace) -> None:
         )
         if options.out is not None:
             _write_extremes(shown, estimator, options.out / f"{name}.jpg")
+
+
+def smeared(frame: RgbdFrame, length_px: int, seed: int) -> RgbdFrame:
+    """The frame as if the hand had moved by so many pixels while the shutter was open, in a direction by the seed."""
+    if length_px < 2:
+        return frame
+    angle, size = np.random.default_rng(seed).uniform(0, np.pi), length_px | 1
+    end = 0.5 * (length_px - 1) * np.array([np.cos(angle), np.sin(angle)])
+    places = np.linspace(-1, 1, 8 * size)[:, None] * end + size // 2
+    kernel = np.zeros((size, size), np.float32)
+    np.add.at(kernel, tuple(np.rint(places[:, ::-1]).astype(int).T), 1.0)
+    return replace(frame, color=cv2.filter2D(frame.color, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REFLECT))
 
 
 def one(metric, points: np.ndarray, truth: np.ndarray) -> float:
@@ -289,6 +302,7 @@ def main() -> None:
     real = parts.add_parser("real")
     real.add_argument("folder", type=Path)
     real.add_argument("--out", type=Path, help="folder for pictures of the ten best and ten worst")
+    real.add_argument("--blur", type=int, default=0, help="pixels by which the hand moves during the exposure")
     real.set_defaults(run=run_real)
     simulator = parts.add_parser("simulator")
     simulator.add_argument("--frames", type=int, default=60)
