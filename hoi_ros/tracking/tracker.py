@@ -10,19 +10,12 @@ import numpy as np
 
 from hoi_ros.datatypes import HandEstimate, ObjectObservation, PoseRevision, RgbdFrame
 from hoi_ros.errors import InputError
-from hoi_ros.geometry import (
-    make_transform,
-    so3_exp,
-    transform_points,
-)
-from hoi_ros.tracking.alignment import (
-    AlignmentResult,
-    AlignmentTarget,
-    align,
-    alignment_target,
-)
+from hoi_ros.geometry import make_transform, so3_exp, transform_points
+from hoi_ros.tracking.alignment import AlignmentResult, AlignmentTarget, align, alignment_target
 from hoi_ros.tracking.config import TrackerConfig
 from hoi_ros.tracking.features import feature_images
+from hoi_ros.tracking.hidden_hands import HiddenHands
+from hoi_ros.tracking.hidden_hands import HiddenHands
 from hoi_ros.tracking.keyframes import view_cloud
 from hoi_ros.tracking.masks import (
     SkinModel,
@@ -79,6 +72,9 @@ class ObjectTracker:
         """Objects met before, the one seen last at the end."""
         self._comparisons = 0
         self._last_masks: np.ndarray | None = None
+        self._hidden = HiddenHands()
+        self._hands_about: list[HandEstimate] = []
+        """The hands of this frame and those just hidden: whose pixels are no object's."""
 
     def close(self) -> None:
         """End the thread that solves for keyframes; what it works on is waited for."""
@@ -118,6 +114,8 @@ class ObjectTracker:
         if frame.depth_m is None:
             return self._idle("no_depth", NO_DEPTH)
         hands = [hand for hand in hands if np.isfinite(hand.joints_camera).all() and hand.joints_camera[:, 2].min() > 0]
+        self._hands_about = self._hidden.with_hidden(hands)
+        self._hands_about = self._hidden.with_hidden(hands)
         depth = clean_depth(frame)
         self._update_planes(frame, depth)
         if init_mask is not None:
@@ -155,7 +153,7 @@ class ObjectTracker:
             self._planes = dominant_planes(depth, frame.intrinsics, ignore, self._rng)
         self._plane_age += 1
 
-    def _view(self, frame, depth, hands, faces, box, predicted: np.ndarray | None) -> View | None:
+    def _view(self, frame, depth, faces, box, predicted: np.ndarray | None) -> View | None:
         """Cut the box out and tell hand, background and candidates apart."""
         patch = cut_patch(frame, depth, box, self._config.max_crop_px)
         if patch is None:
@@ -164,7 +162,7 @@ class ObjectTracker:
         if self._track is not None and predicted is not None:
             rendered = self._track.model.render(predicted, patch).depth_m
         clear = above_planes(patch.points, self._planes, self._config.plane_margin_m)
-        hand_mask = segment_hands(hands, faces, patch, self._skin, rendered, clear, self._config)
+        hand_mask = segment_hands(self._hands_about, faces, patch, self._skin, rendered, clear, self._config)
         candidates = (patch.depth_m > 0) & ~hand_mask
         if rendered is not None:  # what stands on the table is not cut off at its foot
             clear |= np.abs(patch.depth_m - rendered) < 0.008
@@ -178,7 +176,7 @@ class ObjectTracker:
         if not hands:
             self._seen_in_grasp = 0
             return self._idle("waiting", "no hand in view that could hold an object")
-        view = self._view(frame, depth, hands, faces, hands_box(hands, frame, 0.12), None)
+        view = self._view(frame, depth, faces, hands_box(hands, frame, 0.12), None)
         if view is None:
             return self._idle("waiting", "the hand is at the image's border")
         mask = grasp_components(hands, view.candidates, view.patch, self._config)
@@ -235,7 +233,7 @@ class ObjectTracker:
         box = np.array([columns.min(), rows.min(), columns.max(), rows.max()], float) + [-80, -80, 80, 80]
         self._last_masks = init_mask
         self._planes = dominant_planes(depth, frame.intrinsics, init_mask, self._rng)
-        view = self._view(frame, depth, hands, faces, box, None)
+        view = self._view(frame, depth, faces, box, None)
         assert view is not None  # 100 pixels with a border of 80 fill a patch
         mask = view.patch.cut(init_mask) & (view.patch.depth_m > 0) & ~view.hand_mask
         clear = mask & above_planes(view.patch.points, self._planes, 0.3 * self._config.plane_margin_m)
@@ -277,7 +275,7 @@ class ObjectTracker:
         """Align the model with the frame from the best of the guesses, then learn from the frame."""
         track = self._present_track()
         starts = track.first_guesses(hands)
-        view = self._view(frame, depth, hands, faces, track.object_box(frame, starts, hands), starts[0])
+        view = self._view(frame, depth, faces, track.object_box(frame, starts, hands), starts[0])
         if view is None:
             return self._lose("it left the image", None)
         target, result = self._align(view, starts)
@@ -410,7 +408,7 @@ class ObjectTracker:
         """
         track = self._present_track()
         box = np.array([0, 0, depth.shape[1], depth.shape[0]], float)
-        view = self._view(frame, depth, hands, faces, box, None)
+        view = self._view(frame, depth, faces, box, None)
         if view is None:
             return self._lose(track.lost_why, None)
         hand_mask = view.patch.paste(view.hand_mask, depth.shape)
@@ -422,7 +420,7 @@ class ObjectTracker:
         pose = best_guess(guesses, target, self._config)
         if pose is None:
             return self._lose(track.lost_why, hand_mask)
-        fine = self._view(frame, depth, hands, faces, track.object_box(frame, [pose], hands), pose)
+        fine = self._view(frame, depth, faces, track.object_box(frame, [pose], hands), pose)
         if fine is None:
             return self._lose("it left the image", hand_mask)
         target, result = self._align(fine, [pose])

@@ -36,3 +36,14 @@ def test_a_wall_of_skin_colour_does_not_turn_the_hand_into_object():
         seen = tracker.track(picture, [estimate])
     assert seen is not None and seen.state == "tracking"
     assert (seen.mask & of_hand).sum() < 0.08 * seen.mask.sum()
+
+
+def test_a_hand_that_is_no_longer_found_does_not_become_object():
+    tracker, taken = ObjectTracker(TrackerConfig()), []
+    for index in range(40):
+        picture, estimate, of_hand = held_before_skin(index % 2)
+        seen = tracker.track(picture, [estimate] if index < 12 else [])
+        if index >= 12:
+            assert seen.state == "tracking", (index, seen.message)
+            taken.append((seen.mask & of_hand).sum() / seen.mask.sum())
+    assert max(taken) < 0.1
