@@ -15,7 +15,6 @@ from hoi_ros.tracking.alignment import AlignmentResult, AlignmentTarget, align, 
 from hoi_ros.tracking.config import TrackerConfig
 from hoi_ros.tracking.features import feature_images
 from hoi_ros.tracking.hidden_hands import HiddenHands
-from hoi_ros.tracking.hidden_hands import HiddenHands
 from hoi_ros.tracking.keyframes import view_cloud
 from hoi_ros.tracking.masks import (
     SkinModel,
@@ -114,7 +113,6 @@ class ObjectTracker:
         if frame.depth_m is None:
             return self._idle("no_depth", NO_DEPTH)
         hands = [hand for hand in hands if np.isfinite(hand.joints_camera).all() and hand.joints_camera[:, 2].min() > 0]
-        self._hands_about = self._hidden.with_hidden(hands)
         self._hands_about = self._hidden.with_hidden(hands)
         depth = clean_depth(frame)
         self._update_planes(frame, depth)
