@@ -14,12 +14,12 @@ from hoi_ros.tracking.masks import connected_parts
 from hoi_ros.tracking.patch import Patch, depth_noise_m
 
 LEAST_SHIFT_M = 0.015
-"""Motion of a part across its own surface from which its going along shows."""
+"""Motion of a part from which its going along may show."""
 PERIOD, MOST_MOMENTS = 3, 8
 """Frames between those compared with, and how many of them are kept."""
 LEAST_PX = 150
-FITS, RESTS = 0.8, 0.5
-"""Share of points that must fit, and from which a part counts as at rest."""
+FITS, RESTS = 0.8, 0.6
+"""Share of points that must fit, and from which a part may be at rest, or have slid along its own surface."""
 TOLERANCE_M = {"object": 0.008, "hand": 0.012}
 SAMPLE = 250
 
@@ -78,8 +78,8 @@ class MovingAlong:
         for part in connected_parts(loose, patch, max(30, LEAST_PX // patch.stride**2)):
             rows = np.flatnonzero(part)
             rows = rows[:: max(1, len(rows) // SAMPLE)]
-            points, normals = patch.points.reshape(-1, 3)[rows].astype(np.float64), patch.normals.reshape(-1, 3)[rows]
-            if any(self._went_along(points, normals, room, name, pose) for name, pose in poses.items()):
+            points = patch.points.reshape(-1, 3)[rows].astype(np.float64)
+            if any(self._went_along(points, room, name, pose) for name, pose in poses.items()):
                 out |= part
         if self._frames % PERIOD == 0:
             free = np.where(hand_mask, np.float32(0), depth_m)
@@ -87,18 +87,17 @@ class MovingAlong:
         self._frames += 1
         return out
 
-    def _went_along(self, points, normals, room, name: str, pose: np.ndarray) -> bool:
-        """Whether points (N, 3) with normals were where a body's pose puts them, in the last frame that could tell."""
+    def _went_along(self, points, room, name: str, pose: np.ndarray) -> bool:
+        """Whether points (N, 3) were where a body's pose puts them, in the last frame that could tell."""
         for before in reversed(self._moments):
             moved = transform_points(before.poses[name] @ invert_transform(pose), points)
-            across = np.abs(np.einsum("nk,nk->n", normals, moved - points))
-            if np.median(across) < LEAST_SHIFT_M:
+            if np.median(np.linalg.norm(moved - points, axis=1)) < LEAST_SHIFT_M:
                 continue
             fits, rests = (_share(at, before, TOLERANCE_M[name]) for at in (moved, points))
-            if np.isnan(fits):
+            if np.isnan(fits) or (fits >= FITS and rests > RESTS):
                 continue
             # NaN, at rest: hidden then.
-            return fits >= FITS and not rests > RESTS and _share(room, before, TOLERANCE_M["object"]) >= FITS
+            return fits >= FITS and _share(room, before, TOLERANCE_M["object"]) >= FITS
         return False
 
 

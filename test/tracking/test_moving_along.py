@@ -1,4 +1,4 @@
-"""What goes along with the held thing is told from what rests, by motion across its own surface."""
+"""What goes along with the held thing is told from what rests, by where it lay before."""
 
 from __future__ import annotations
 
@@ -39,6 +39,11 @@ def found(thing_moves=True, room_moves=False, sideways=False, body="object", fra
 def test_a_part_that_comes_nearer_with_the_body_goes_along(body):
     verdicts = found(body=body)
     assert not any(verdicts[:3]) and all(verdicts[8:]), "only after it moved, then always"
+
+
+def test_a_part_that_slides_sideways_goes_along_once_it_left_its_place():
+    verdicts = found(sideways=True)
+    assert not any(verdicts[:5]) and verdicts[-1]
 
 
 def test_what_rests_while_the_body_moves_does_not():
