@@ -19,7 +19,7 @@ from hoi_ros.bench.results import BenchResult, Curve, Figure, Row, milliseconds
 from hoi_ros.datatypes import CameraIntrinsics, ObjectObservation, TriangleMesh
 from hoi_ros.evaluation import metrics
 from hoi_ros.evaluation.datasets.records import LabelledFrame, LabelledSequence
-from hoi_ros.evaluation.protocols import bundlesdf_errors, hold_errors, seen_surface, truth_samples
+from hoi_ros.evaluation.protocols import bundlesdf_errors, hold_errors, seen_errors, seen_surface, truth_samples
 from hoi_ros.evaluation.rendering import MeshRenderer
 from hoi_ros.evaluation.report import pose_report
 from hoi_ros.evaluation.summary import WORST_ROTATION_DEG, WORST_TRANSLATION_M, summarize
@@ -236,7 +236,7 @@ class _ObjectRun:
         self, method: str, mesh: TriangleMesh | None, T_true_mesh: np.ndarray, seen: np.ndarray, ms: list[float],
         mesh_ms: float,
     ) -> None:  # fmt: skip
-        raw = bundlesdf_errors(mesh, self.mesh, T_true_mesh, seen, refine=False)
+        raw = seen_errors(mesh, self.mesh, T_true_mesh, seen)
         figures = _mesh_figures(raw, hold_errors(mesh, self.mesh), bundlesdf_errors(mesh, self.mesh, T_true_mesh, seen))
         figures["surface_seen_percent"] = 100 * float(seen.mean())
         figures |= milliseconds(ms[min(5, len(ms) // 2) :]) | {"mesh_ms": mesh_ms}

@@ -9,7 +9,13 @@ from hoi_ros.geometry import fit_similarity, make_transform, matrix_from_quatern
 
 
 def align_surfaces(
-    source: np.ndarray, target: np.ndarray, T_target_source: np.ndarray, *, iterations: int = 60, trim: float = 0.9
+    source: np.ndarray,
+    target: np.ndarray,
+    T_target_source: np.ndarray,
+    *,
+    iterations: int = 60,
+    trim: float = 0.9,
+    reach_m: float = np.inf,
 ) -> np.ndarray:
     """Rigid trimmed ICP, point to point, from a known first pose.
 
@@ -21,20 +27,25 @@ def align_surfaces(
         T_target_source: (4, 4) first pose.
         iterations: at most.
         trim: share of the nearest pairs that are used.
+        reach_m: pairs farther apart are not.
 
     Returns:
-        (4, 4) refined pose.
+        (4, 4) refined pose; the first one where fewer than three pairs are near enough.
 
     Raises:
-        ValueError: fewer than 3 pairs.
+        ValueError: the source has fewer than 3 points.
     """
+    if len(source) < 3:
+        raise ValueError(f"align_surfaces: a cloud of {len(source)} points; give 3 or more")
     pose = np.asarray(T_target_source, np.float64)
     tree = cKDTree(target)
     before = np.inf
     for _ in range(iterations):
         moved = transform_points(pose, source)
         distance, nearest = tree.query(moved, workers=-1)
-        kept = distance <= np.quantile(distance, trim)
+        kept = distance <= min(np.quantile(distance, trim), reach_m)
+        if kept.sum() < 3:
+            break
         _, rotation, translation = fit_similarity(moved[kept], target[nearest[kept]], with_scale=False)
         pose = make_transform(rotation, translation) @ pose
         error = float(distance[kept].mean())

@@ -31,7 +31,7 @@ from hoi_ros.evaluation.poses import (
     rotation_errors_deg,
     translation_errors,
 )
-from hoi_ros.evaluation.protocols import bundlesdf_errors, hold_errors, seen_surface
+from hoi_ros.evaluation.protocols import bundlesdf_errors, hold_errors, seen_errors, seen_surface
 from hoi_ros.evaluation.summary import ErrorSummary, area_under_curve, summarize
 from hoi_ros.evaluation.surfaces import (
     ABSENT_SURFACE,
@@ -89,6 +89,7 @@ __all__ = [
     "root_relative_mpjpe",
     "rotation_errors_deg",
     "sample_surface",
+    "seen_errors",
     "seen_surface",
     "summarize",
     "translation_errors",

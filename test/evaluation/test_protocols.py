@@ -70,9 +70,28 @@ def test_bundlesdf_forgives_the_object_frame_and_not_scale():
     pose = make_transform(so3_exp(np.array([0.3, -0.8, 0.5])), np.array([0.1, 0.05, -0.2]))
     moved = changed(1.0, pose[:3, :3], pose[:3, 3])
     nearly = pose @ make_transform(so3_exp(np.array([0.02, 0, 0.02])), np.array([0.002, 0, 0.001]))
-    assert m.bundlesdf_errors(moved, TRUE, np.linalg.inv(nearly)).chamfer_mm < 0.4
-    assert m.bundlesdf_errors(moved, TRUE, np.linalg.inv(nearly), refine=False).chamfer_mm > 0.7
-    assert m.bundlesdf_errors(changed(1.2, np.eye(3), np.zeros(3)), TRUE, np.eye(4)).chamfer_mm > 3
+    perfect = m.bundlesdf_errors(TRUE, TRUE, np.eye(4)).chamfer_mm
+    assert 0.7 < perfect < 1.5, "the truth has a point each 5 mm"
+    assert abs(m.bundlesdf_errors(moved, TRUE, np.linalg.inv(nearly)).chamfer_mm - perfect) < 0.1
+    assert m.bundlesdf_errors(changed(1.2, np.eye(3), np.zeros(3)), TRUE, np.eye(4)).chamfer_mm > perfect + 2
+    far = make_transform(np.eye(3), np.array([0.5, 0, 0]))
+    assert m.bundlesdf_errors(TRUE, TRUE, far).chamfer_mm > 300, "nothing near enough to pair: not aligned"
+
+
+def test_bundlesdf_judges_the_largest_part():
+    speck = TriangleMesh(
+        np.concatenate([TRUE.vertices, np.float32([[1, 0, 0], [1.1, 0, 0], [1, 0.1, 0]])]),
+        np.concatenate([TRUE.faces, np.int32([[0, 1, 2]]) + len(TRUE.vertices)]),
+    )
+    perfect = m.bundlesdf_errors(TRUE, TRUE, np.eye(4)).chamfer_mm
+    assert m.bundlesdf_errors(speck, TRUE, np.eye(4)).chamfer_mm == pytest.approx(perfect, abs=0.02)
+    assert m.seen_errors(speck, TRUE, np.eye(4)).accuracy_mm > 10
+
+
+def test_the_seen_surface_is_judged_as_it_lies():
+    pose = make_transform(so3_exp(np.array([0.02, 0, 0.02])), np.array([0.002, 0, 0.001]))
+    assert m.seen_errors(TRUE, TRUE, np.eye(4)).chamfer_mm < 0.4
+    assert m.seen_errors(TRUE, TRUE, pose).chamfer_mm > 0.7
 
 
 def test_an_absent_mesh_is_worst():
@@ -80,6 +99,7 @@ def test_an_absent_mesh_is_worst():
     for absent in (None, empty):
         assert m.hold_errors(absent, TRUE) == m.ABSENT_SURFACE
         assert m.bundlesdf_errors(absent, TRUE, np.eye(4)) == m.ABSENT_SURFACE
+        assert m.seen_errors(absent, TRUE, np.eye(4)) == m.ABSENT_SURFACE
 
 
 def test_only_the_seen_surface_counts(monkeypatch):
@@ -97,9 +117,12 @@ def test_only_the_seen_surface_counts(monkeypatch):
     corners = TRUE.vertices[TRUE.faces]
     front = corners[(corners[:, :, 2] < 0.035).all(1)]
     half = TriangleMesh(front.reshape(-1, 3), np.arange(3 * len(front), dtype=np.int32).reshape(-1, 3))
-    whole = m.bundlesdf_errors(half, TRUE, np.eye(4), refine=False)
-    judged = m.bundlesdf_errors(half, TRUE, np.eye(4), seen, refine=False)
+    whole, judged = m.seen_errors(half, TRUE, np.eye(4)), m.seen_errors(half, TRUE, np.eye(4), seen)
     assert judged.completeness_mm < whole.completeness_mm / 3
+    completed = m.seen_errors(TRUE, TRUE, np.eye(4), seen)
+    assert completed.chamfer_mm < 1.3 and completed.f5_percent > 99.9, "rightly guessed surface costs nothing"
+    behind = TRUE.vertices + np.float32([0, 0, 0.03]) * (TRUE.vertices[:, 2:] > 0.035)
+    assert m.seen_errors(TriangleMesh(behind, TRUE.faces), TRUE, np.eye(4), seen).accuracy_mm > 3, "wrong surface does"
 
 
 def test_hand_relative_chamfer_forgives_the_camera_and_not_the_grip():
