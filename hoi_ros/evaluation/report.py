@@ -15,7 +15,11 @@ from hoi_ros.evaluation.summary import (
     WORST_ROTATION_DEG,
     WORST_TRANSLATION_M,
     summarize,
+    with_missed,
 )
+
+STILL_M = 1e-6
+"""Extent of a track below which its places say nothing of how it is turned."""
 
 
 def hand_report(
@@ -50,7 +54,7 @@ def hand_report(
         report |= _hand_errors_mm(joints, truth, absolute)
     if joints_px is not None and truth_px is not None:
         box = np.nan_to_num(np.nanmax(truth_px, 1) - np.nanmin(truth_px, 1)).max(1)
-        report["error_2d_px"] = summarize(pixels, WORST_PX_SHARE * float(np.median(box))).mean
+        report["error_2d_px"] = summarize(pixels, WORST_PX_SHARE * box).mean
         report["pck_0.1_percent"] = 100 * metrics.pck(joints_px, truth_px, 0.1, np.maximum(box, 1))
     if sides is not None and truth_sides is not None:
         report["handedness_percent"] = 100 * metrics.handedness_accuracy(sides, truth_sides)
@@ -74,6 +78,23 @@ def _hand_errors_mm(joints: np.ndarray, truth: np.ndarray, absolute: bool) -> di
         "pa_mpjpe_median_mm": aligned.median * 1e3,
         "pa_mpjpe_reflecting_mm": reflecting.mean * 1e3,
         "pa_auc_percent": 100 * metrics.pck_auc(metrics.procrustes_align(joints, truth), truth),
+    }
+
+
+def mesh_report(vertices: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Figures of hand meshes after the best similarity without reflection; a missed hand counts as the worst value.
+
+    Args:
+        vertices: (N, V, 3) metres, NaN rows for missed hands.
+        truth: (N, V, 3) metres, vertex by vertex of the same hand model.
+
+    Raises:
+        ValueError: no hand, or shapes differ.
+    """
+    aligned = metrics.procrustes_align(vertices, truth)
+    return {
+        "pa_mpvpe_mm": summarize(metrics.mpjpe(aligned, truth), WORST_ALIGNED_JOINT_M).mean * 1e3,
+        **{f"pa_f{mm}_percent": 100 * float(metrics.mesh_f_scores(aligned, truth, mm * 1e-3).mean()) for mm in (5, 15)},
     }
 
 
@@ -103,6 +124,7 @@ def pose_report(poses: np.ndarray, truth: np.ndarray, points_object: np.ndarray)
         "translation_median_mm": moved.median * 1e3,
         "translation_max_mm": moved.maximum_found * 1e3,
         "translation_final_mm": _final(translation, WORST_TRANSLATION_M) * 1e3,
+        "ate_mm": _ate_m(aligned, truth) * 1e3,
         "add_auc": metrics.area_under_curve(add),
         "add_s_auc": metrics.area_under_curve(add_s),
     }
@@ -110,7 +132,14 @@ def pose_report(poses: np.ndarray, truth: np.ndarray, points_object: np.ndarray)
 
 def _final(errors: np.ndarray, worst: float) -> float:
     """The last frame's error, the worst value when it is lost."""
-    return float(errors[-1]) if np.isfinite(errors[-1]) else worst
+    return float(with_missed(errors, worst)[-1])
+
+
+def _ate_m(aligned: np.ndarray, truth: np.ndarray) -> float:
+    """Root mean square of ATE; poses too few, or all at one place, for a motion of their own are taken as they lie."""
+    places = aligned[np.isfinite(aligned).all((1, 2)), :3, 3]
+    movable = len(places) >= 3 and np.ptp(places, axis=0).max() > STILL_M
+    return metrics.absolute_trajectory_errors(aligned, truth, "se3" if movable else "none").rmse
 
 
 def markdown_table(rows: Sequence[Mapping[str, object]], digits: int = 2) -> str:

@@ -38,11 +38,21 @@ class ErrorSummary:
         return self.count + self.missed
 
 
-def summarize(errors: np.ndarray, worst: float = WORST_JOINT_M) -> ErrorSummary:
+def with_missed(errors: np.ndarray, worst: float | np.ndarray) -> np.ndarray:
+    """(N,) errors in which infinite or NaN ones, missed frames, count as the worst value.
+
+    That is `worst` (one, or one a frame), or the largest error found where that is larger: losing a frame is never
+    better than finding it badly.
+    """
+    errors = np.asarray(errors, np.float64).ravel()
+    found = np.isfinite(errors)
+    return np.where(found, errors, np.maximum(worst, errors[found].max(initial=-np.inf)))
+
+
+def summarize(errors: np.ndarray, worst: float | np.ndarray = WORST_JOINT_M) -> ErrorSummary:
     """Mean, median and 95th percentile of (N,) errors; infinite or NaN ones are missed frames.
 
-    A missed frame counts as `worst`, or as the largest error found where that is larger: losing a frame is never better
-    than finding it badly.
+    A missed frame counts as `with_missed` says.
 
     Raises:
         ValueError: there is no frame at all.
@@ -51,17 +61,15 @@ def summarize(errors: np.ndarray, worst: float = WORST_JOINT_M) -> ErrorSummary:
     if not len(errors):
         raise ValueError("summarize: no frames, so there is nothing to average")
     found = errors[np.isfinite(errors)]
-    missed = len(errors) - len(found)
-    largest = float(found.max()) if len(found) else float("nan")
-    filled = np.append(found, np.full(missed, max(worst, largest) if len(found) else worst))
+    filled = with_missed(errors, worst)
     return ErrorSummary(
         mean=float(filled.mean()),
         median=float(np.median(filled)),
         p95=float(np.percentile(filled, 95)),
-        maximum_found=largest,
+        maximum_found=float(found.max()) if len(found) else float("nan"),
         mean_found=float(found.mean()) if len(found) else float("nan"),
         count=len(found),
-        missed=missed,
+        missed=len(errors) - len(found),
     )
 
 

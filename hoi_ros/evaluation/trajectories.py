@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hoi_ros.evaluation.poses import rotation_errors_deg, same_poses
+from hoi_ros.evaluation.summary import WORST_TRANSLATION_M, with_missed
 from hoi_ros.geometry import fit_similarity
 
 ALIGNMENTS = ("none", "se3", "sim3")
@@ -28,7 +29,12 @@ class TrajectoryErrors:
 
     @property
     def rmse(self) -> float:
-        """Root mean square of the translations that were found; NaN when none was."""
+        """Root mean square of the translations, metres; a lost frame counts as the worst value, see `with_missed`."""
+        return float(np.sqrt(np.mean(with_missed(self.translation, WORST_TRANSLATION_M) ** 2)))
+
+    @property
+    def rmse_found(self) -> float:
+        """The same of the frames that were found alone; NaN when none was."""
         found = self.translation[np.isfinite(self.translation)]
         return float(np.sqrt(np.mean(found**2))) if len(found) else float("nan")
 

@@ -74,11 +74,28 @@ def test_lost_frames_count_and_do_not_disturb_the_others():
     lost = NOISY.copy()
     lost[4] = np.nan
     errors = m.absolute_trajectory_errors(lost, TRUTH)
-    assert errors.missed == 1 and np.isinf(errors.translation[4]) and errors.rmse < 0.05
+    assert errors.missed == 1 and np.isinf(errors.translation[4]) and errors.rmse_found < 0.05
+    squares = np.append(np.delete(errors.translation, 4) ** 2, 0.1**2)
+    assert errors.rmse == pytest.approx(np.sqrt(squares.mean())), "a lost frame is 10 cm off"
     assert m.relative_trajectory_errors(lost, TRUTH, 1).missed == 2
     rotation, translation = m.relative_errors(lost, TRUTH, steps=(1,))
     assert list(np.flatnonzero(np.isinf(rotation))) == [3, 4] and np.isinf(translation[[3, 4]]).all()
-    assert np.isnan(m.absolute_trajectory_errors(np.full_like(TRUTH, np.nan), TRUTH, "none").rmse)
+    nothing = m.absolute_trajectory_errors(np.full_like(TRUTH, np.nan), TRUTH, "none")
+    assert nothing.rmse == pytest.approx(0.1) and np.isnan(nothing.rmse_found) and nothing.missed == 12
+    half = TRUTH.copy()
+    half[6:] = np.nan
+    assert m.absolute_trajectory_errors(half, TRUTH).rmse == pytest.approx(0.1 * np.sqrt(0.5))
+
+
+def test_losing_a_frame_is_never_better_than_finding_it_badly():
+    bad = TRUTH.copy()
+    bad[7, 0, 3] += 0.8
+    bad[8, 0, 3] += 0.7
+    lost = bad.copy()
+    lost[8] = np.nan
+    for errors in (lambda poses: m.absolute_trajectory_errors(poses, TRUTH, "none"),
+                   lambda poses: m.relative_trajectory_errors(poses, TRUTH, 2)):  # fmt: skip
+        assert errors(lost).rmse > errors(bad).rmse > errors(TRUTH).rmse
 
 
 def test_relative_errors_ignore_the_object_frame_and_see_a_turn():
