@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
+import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hoi_ros.bench.command import add_bench, command_bench
-from hoi_ros.config import describe_settings, load_parameters, make_config
+from hoi_ros.config import describe_settings, load_parameters, make_config, parse_value
 from hoi_ros.device import DEVICES
 from hoi_ros.errors import InputError, unknown_name
 from hoi_ros.nodes.node_configs import CORE_CONFIGS, NODE_CONFIGS, core_config, node_parameter_names
@@ -31,9 +33,19 @@ ESTIMATORS = ("auto", "embedded", "handos")
 NOISES = ("none", "sensor", "harsh")
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        name = re.fullmatch(r"argument (.*): invalid choice: '(.*)' \(choose from (.*)\)", message)
+        if name is not None:
+            message = str(unknown_name(name[1], name[2], name[3].replace("'", "").split(", ")))
+        self.exit(2, f"hoi: {message}; see '{self.prog} --help'\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The command line of all verbs."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="hoi", description="Live hand meshes, object pose and object mesh from a camera.",
         epilog="also: hoi test [pytest options], hoi doctor, hoi python ...; 'hoi VERB --help' explains a verb",
     )  # fmt: skip
@@ -173,12 +185,15 @@ def check_limits(options: argparse.Namespace) -> None:
     """Refuse limits that no run can keep.
 
     Raises:
-        InputError: a negative or unfinite number of frames or seconds.
+        InputError: a negative or unfinite number of frames or seconds, a box without inside.
     """
     for name in ("frames", "duration"):
         value = getattr(options, name, 0)
         if not 0 <= value < float("inf"):
             raise InputError(f"--{name} {value:g}: give a number above 0, or leave it out for no limit")
+    box = getattr(options, "box", None)
+    if box and not (all(map(math.isfinite, box)) and box[0] < box[2] and box[1] < box[3]):
+        raise InputError(f"--box {' '.join(map('{:g}'.format, box))}: give pixels X0 Y0 X1 Y1 with X0 < X1 and Y0 < Y1")
 
 
 def gather_parameters(files: list[Path], assignments: list[str]) -> dict[str, dict[str, Any]]:
@@ -187,15 +202,13 @@ def gather_parameters(files: list[Path], assignments: list[str]) -> dict[str, di
     Raises:
         InputError: unreadable file, or an assignment of another form.
     """
-    import yaml
-
     parameters = load_parameters(*files)
     for text in assignments:
         target, equals, value = text.partition("=")
         node, dot, name = target.partition(".")
         if not (equals and dot and node and name):
             raise InputError(f"--set {text}: write NODE.NAME=VALUE, e.g. hand_node.max_hands=1")
-        parameters.setdefault(node, {})[name] = yaml.safe_load(value)
+        parameters.setdefault(node, {})[name] = parse_value(value, f"--set {text}")
     return parameters
 
 
@@ -256,7 +269,7 @@ def command_run(options: argparse.Namespace) -> int:
         f"{report['frames']} frames, hands in {report['frames_with_hands']}, object tracked in "
         f"{report['object_tracked_frames']}, {report['fps']} frames/s; results in {options.out}"
     )
-    if report["frames_with_depth"] == 0 and not options.no_object:
+    if report["frames_with_depth"] == 0 and not (options.no_object or report["frames_treated_alone"]):
         print("no depth in this source: the object is tracked from colour alone, roughly; its scale is the hand's")
     return 0
 
@@ -289,8 +302,6 @@ def command_live(options: argparse.Namespace) -> int:
 
 def command_simulate(options: argparse.Namespace) -> int:
     """`hoi simulate`."""
-    import yaml
-
     from hoi_ros.simulate import DISTURBANCES, SimulateOptions, simulate
     from hoi_ros.simulation import SimulatorConfig
 
@@ -307,7 +318,7 @@ def command_simulate(options: argparse.Namespace) -> int:
         name, equals, value = text.partition("=")
         if not (name and equals):
             raise InputError(f"--set {text}: write NAME=VALUE, e.g. skin_tone=0.8")
-        values[name] = yaml.safe_load(value)
+        values[name] = parse_value(value, f"--set {text}")
     config = make_config(SimulatorConfig, values, where="simulate")
     report = simulate(
         SimulateOptions(options.scene, options.out, config, options.frames, not options.no_bag, options.quiet)

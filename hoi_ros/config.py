@@ -70,13 +70,16 @@ def make_config(config_class: type[Config], values: Mapping[str, Any] | None = N
     return config_class(**checked)
 
 
+KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+
+
 def _checked(info: SettingInfo, value: Any, prefix: str) -> Any:
     if value is None and info.default is None:
         return None
     if info.type is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if info.type in (bool, int, float, str) and type(value) is not info.type:
-        raise InputError(f"{prefix}parameter '{info.name}' is {value!r}: give a {info.type.__name__}")
+        raise InputError(f"{prefix}parameter '{info.name}' is {value!r}: give {KINDS[info.type]}")
     if isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{prefix}parameter '{info.name}' is {value}: give a finite number")
     if info.choices is not None and value not in info.choices:
@@ -88,6 +91,20 @@ def _checked(info: SettingInfo, value: Any, prefix: str) -> Any:
         high = "inf" if info.high is None else info.high
         raise InputError(f"{prefix}parameter '{info.name}' is {value}: its range is {low} to {high}")
     return value
+
+
+def parse_value(text: str, assignment: str) -> Any:
+    """The value on the right of an assignment, read as YAML.
+
+    Raises:
+        InputError: it is none; `assignment` is named.
+    """
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{assignment}: the value '{text}' cannot be read; write it as in a YAML file") from error
 
 
 def load_parameters(*paths: Path | str) -> dict[str, dict[str, Any]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,13 +18,14 @@ from hoi_ros.reconstruction.mesh_io import save_mesh
 from hoi_ros.results import (
     HandTable,
     VideoWriter,
+    folder_for_results,
     peak_memory_mb,
     percentiles,
-    prepare_folder,
     save_report,
     tum_line,
 )
 from hoi_ros.sources import Source, SourceConfig, open_source
+from hoi_ros.sources.image_files import read_mask
 
 ENDLESS_FRAMES = 300
 """Frames taken of a source without an end when no limit is given."""
@@ -63,18 +62,14 @@ def run_offline(options: RunOptions) -> dict[str, Any]:
     Raises:
         InputError: unusable source, mask, device or output folder.
     """
-    with open_source(options.source, options.source_config) as source:
+    if options.mask is not None:
+        read_mask(options.mask)
+    with folder_for_results(options.out) as scratch, open_source(options.source, options.source_config) as source:
         pipeline = HoiPipeline(options.pipeline)
-        out = prepare_folder(options.out)
-        scratch = Path(tempfile.mkdtemp(prefix=".partial-", dir=out))
         try:
-            report = _Run(options, source, pipeline, scratch).run()
-            for item in scratch.iterdir():
-                item.replace(out / item.name)
-            return report
+            return _Run(options, source, pipeline, scratch).run()
         finally:
             pipeline.close()
-            shutil.rmtree(scratch, ignore_errors=True)
 
 
 class _Run:
@@ -164,6 +159,9 @@ class _Run:
             "estimator": choose_estimator(self.options.pipeline.hand),
             "intrinsics_guessed": self.source.intrinsics_guessed,
             "interrupted": self.interrupted,
+            "frames_treated_alone": self.source.independent_frames,
+            "frames_left_out": self.source.dropped_frames,
+            "warnings": list(self.source.warnings),
         }
 
 
@@ -171,16 +169,9 @@ def first_frame_mask(frame: RgbdFrame, options: RunOptions) -> np.ndarray | None
     """The object's pixels (H, W) bool that the user gave for the first frame, from a box or a picture."""
     height, width = frame.color.shape[:2]
     if options.mask is not None:
-        import cv2
-
-        picture = cv2.imread(str(options.mask), cv2.IMREAD_GRAYSCALE)
-        if picture is None:
-            raise InputError(f"mask {options.mask} cannot be read: give a PNG of {width}x{height}, object white")
-        if picture.shape != (height, width):
-            raise InputError(
-                f"mask {options.mask} is {picture.shape[1]}x{picture.shape[0]}, the frame {width}x{height}"
-            )
-        mask = picture > 127
+        mask = read_mask(options.mask)
+        if mask.shape != (height, width):
+            raise InputError(f"mask {options.mask} is {mask.shape[1]}x{mask.shape[0]}, the frame {width}x{height}")
     elif options.box is not None:
         x0, y0, x1, y1 = (round(value) for value in options.box)
         mask = np.zeros((height, width), bool)

@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -122,9 +126,9 @@ def prepare_folder(path: Path) -> Path:
     Raises:
         InputError: it is a file, or cannot be made or written.
     """
-    if path.exists() and not path.is_dir():
-        raise InputError(f"output {path} is a file: name a folder with --out")
     nearest = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    if not nearest.is_dir():
+        raise InputError(f"output folder {path}: {nearest} is a file; name a folder with --out")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise InputError(f"output folder {path}: no permission to write in {nearest}; choose another with --out")
     try:
@@ -132,3 +136,26 @@ def prepare_folder(path: Path) -> Path:
     except OSError as error:
         raise InputError(f"output folder {path}: {error.strerror}; choose another with --out") from error
     return path
+
+
+@contextmanager
+def folder_for_results(path: Path) -> Iterator[Path]:
+    """A scratch folder whose files move to `path` when all went well; after an error nothing is left.
+
+    Raises:
+        InputError: `path` cannot be made or written.
+    """
+    before = [folder for folder in (path, *path.absolute().parents) if not folder.exists()]
+    out = prepare_folder(path)
+    scratch = Path(tempfile.mkdtemp(prefix=".partial-", dir=out))
+    try:
+        yield scratch
+        for item in scratch.iterdir():
+            item.replace(out / item.name)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        for folder in before:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+    scratch.rmdir()

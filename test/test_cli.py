@@ -61,7 +61,10 @@ def test_bad_source_leaves_nothing_behind(capsys, tmp_path: Path, source: str, w
 
 
 def test_cuda_without_a_gpu_is_refused(capsys, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("hoi_ros.device.Path.exists", lambda self: False)
+    there = Path.exists
+    monkeypatch.setattr(
+        "hoi_ros.device.Path.exists", lambda self: there(self) and not str(self).startswith(("/dev", "/proc"))
+    )
     assert "cuda" in refused(capsys, "run", "sim:empty", "--out", str(tmp_path / "o"), "--device", "cuda")
 
 
@@ -98,3 +101,32 @@ def test_ctrl_c_while_starting_leaves_no_traceback(monkeypatch, verb: list[str],
 
     monkeypatch.setattr(cli, "gather_parameters", interrupted)
     assert cli.main(verb) == code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--set", "hand_node.max_hands=[1"), "--set hand_node.max_hands=[1"),
+        (("--set", "hand_node.max_hands=abc"), "a whole number"),
+        (("--box", "1", "2", "3", "nan"), "--box 1 2 3 nan"),
+        (("--box", "30", "2", "3", "40"), "X0 < X1"),
+        (("--mask", "nowhere.png"), "nowhere.png"),
+    ],
+)
+def test_unusable_options_leave_no_folder(capsys, tmp_path: Path, arguments, named):
+    out = tmp_path / "new" / "o"
+    assert named in refused(capsys, "run", "sim:empty", "--out", str(out), *arguments)
+    assert not out.parent.exists()
+
+
+def test_an_unknown_choice_is_one_line_with_the_nearest(capsys):
+    with pytest.raises(SystemExit) as left:
+        cli.main(["run", "sim", "--out", "o", "--device", "cudda"])
+    said = capsys.readouterr().err
+    assert left.value.code == 2 and said.count("\n") == 1 and "did you mean 'cuda'?" in said
+
+
+def test_an_error_on_the_way_leaves_no_folder(capsys, tmp_path: Path):
+    out = tmp_path / "new" / "o"
+    refused(capsys, "run", "sim:empty", "--out", str(out), "--box", "900", "900", "950", "950", "--quiet")
+    assert not out.parent.exists()

@@ -37,15 +37,18 @@ def find_bag_files(path: Path) -> list[Path]:
     Raises:
         InputError: nothing there, no recording in it, a ROS 1 bag, a truncated sqlite3 file.
     """
-    if not path.exists():
-        raise InputError(f"bag {path}: no such file or folder; check the path")
-    if path.suffix == ".bag":
-        raise InputError(f"bag {path} is a ROS 1 bag: convert it with 'rosbags-convert --src {path} --dst NEW_FOLDER'")
-    if path.is_dir():
-        files = sorted((p for p in path.iterdir() if p.suffix in BAG_SUFFIXES), key=lambda p: natural_key(p.name))
-        opened = [path] if (path / "metadata.yaml").exists() else files
-    else:
-        files = opened = [path] if path.suffix in BAG_SUFFIXES else []
+    try:
+        if not path.exists():
+            raise InputError(f"bag {path}: no such file or folder; check the path")
+        if path.suffix == ".bag":
+            raise InputError(f"bag {path} is a ROS 1 bag: 'rosbags-convert --src {path} --dst NEW_FOLDER' converts it")
+        if path.is_dir():
+            files = sorted((p for p in path.iterdir() if p.suffix in BAG_SUFFIXES), key=lambda p: natural_key(p.name))
+            opened = [path] if (path / "metadata.yaml").exists() else files
+        else:
+            files = opened = [path] if path.suffix in BAG_SUFFIXES else []
+    except OSError as error:
+        raise InputError(f"bag {path}: {error.strerror}; check its permissions") from error
     if not opened:
         raise InputError(f"bag {path} holds no .mcap or .db3 file: give a rosbag2 folder or one such file")
     for file in files:

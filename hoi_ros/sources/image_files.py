@@ -68,6 +68,15 @@ def read_color(path: Path) -> np.ndarray:
         raise _unreadable(path, error) from error
 
 
+def read_mask(path: Path) -> np.ndarray:
+    """(H, W) bool, true where a picture is bright.
+
+    Raises:
+        InputError: missing, truncated or no picture.
+    """
+    return read_color(path).mean(2) > 127
+
+
 def read_depth(path: Path) -> np.ndarray:
     """(H, W) uint16 raw values of a 16-bit gray PNG.
 
@@ -94,5 +103,7 @@ def write_picture(path: Path, pixels: np.ndarray) -> None:
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:
+    if isinstance(error, PermissionError):
+        return InputError(f"picture {path}: no permission to read it; change that with 'chmod +r'")
     reason = getattr(error, "strerror", None) or str(error).replace(str(path), "").splitlines()[0]
     return InputError(f"picture {path} is unreadable ({reason}): replace or remove it")

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
 
-from hoi_ros.config import make_config
+from hoi_ros.config import make_config, parse_value
 from hoi_ros.datatypes import CameraIntrinsics, RgbdFrame
 from hoi_ros.errors import InputError
 from hoi_ros.sources.camera_file import read_camera_file
@@ -67,15 +67,10 @@ class SimulatorSource(Source):
 
 def _parse_settings(text: str) -> dict[str, Any]:
     """'name=value name=value' as a dict, values read as YAML."""
-    import yaml
-
     values = {}
     for part in text.split():
         name, equals, value = part.partition("=")
         if not (name and equals):
             raise InputError(f"sim_settings '{part}': write NAME=VALUE, e.g. motion_blur=true")
-        try:
-            values[name] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise InputError(f"sim_settings '{part}': the value cannot be read; write NAME=VALUE") from error
+        values[name] = parse_value(value, f"sim_settings '{part}'")
     return values

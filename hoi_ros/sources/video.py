@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,17 @@ class VideoSource(Source):
         """Decode the first frame.
 
         Raises:
-            InputError: missing file, no film, or nothing decodable in it; bad camera file.
+            InputError: missing or unreadable file, no film, its end missing, nothing decodable in it; bad camera file.
         """
         super().__init__(f"video:{path}", config)
         self.path = path
         self._camera = read_camera_file(config.camera_file) if config.camera_file else None
+        if path.is_dir():
+            raise InputError(f"video {path} is a folder: name the film in it, or take images:{path} for photos")
         if not path.is_file():
             raise InputError(f"video {path}: no such file; check the path")
+        if not os.access(path, os.R_OK):
+            raise InputError(f"video {path}: no permission to read it; change that with 'chmod +r'")
         with self._open() as container:
             stream = container.streams.video[0]
             self.fps = float(stream.average_rate) if stream.average_rate else None
@@ -37,6 +42,11 @@ class VideoSource(Source):
             first = next(self._decode(container, stream), None)
         if first is None:
             raise InputError(f"video {path}: no frame can be decoded; it is damaged or empty, record it again")
+        if not self._is_whole():
+            raise InputError(
+                f"video {path} is truncated, the end of its {self._duration_s:.1f} s is missing: copy or record it "
+                f"again, or keep what is there with 'ffmpeg -i {path} -c copy NEW{path.suffix}'"
+            )
 
     def _total_frames(self) -> int | None:
         return self._count
@@ -59,7 +69,7 @@ class VideoSource(Source):
         return container
 
     def _frames(self, start: int) -> Generator[RgbdFrame, None, None]:
-        index, end_s, undecodable = 0, 0.0, self.dropped_frames
+        index = 0
         with self._open() as container:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
@@ -69,14 +79,12 @@ class VideoSource(Source):
                     seconds = index / (self.fps or 30.0)
                 else:
                     seconds = float((picture.pts - origin) * picture.time_base)
-                end_s = seconds + 1 / (self.fps or 30.0)
                 if index >= start:
                     color = _upright(picture)
                     yield RgbdFrame(
                         color, self._intrinsics(color), round(seconds * 1e9), index, name=f"{self.path.name}#{index}"
                     )
                 index += 1
-        self._check_end(index + self.dropped_frames - undecodable, end_s)
 
     def _decode(self, container: Any, stream: Any) -> Generator[Any, None, None]:
         """Pictures in order of time; what cannot be decoded is counted, a broken end ends the film."""
@@ -99,18 +107,24 @@ class VideoSource(Source):
                 continue
             yield from pictures
 
-    def _check_end(self, count: int, end_s: float) -> None:
-        """Say it when the film ended before the end that its header promises."""
-        if self._count is not None and count < self._count - 1:
-            missing = self._count - count
-            self.dropped_frames += missing
-            self._count = count
-            self.warn_once("truncated", f"the file is truncated: it ends {missing} frames early, after {count}")
-        elif self._count is None and self._duration_s is not None and end_s < self._duration_s - 0.5:
-            missing = round((self._duration_s - end_s) * (self.fps or 30.0))
-            self.dropped_frames += missing
-            self._duration_s = end_s
-            self.warn_once("truncated", f"the file is truncated: it ends {missing} frames early, after {count}")
+    def _is_whole(self) -> bool:
+        """Whether the last second that the header promises is there; true when it promises none."""
+        import av
+
+        if self._duration_s is None:
+            return True
+        last_s = 0.0
+        with self._open() as container:
+            begin = container.start_time or 0
+            try:
+                container.seek(begin + round(max(self._duration_s - 1, 0) * 1e6))
+                # Sound may outlast the pictures, and the container's duration with it.
+                for packet in container.demux():
+                    if packet.pts is not None and packet.time_base is not None:
+                        last_s = max(last_s, float(packet.pts * packet.time_base) - begin / 1e6)
+            except (av.error.FFmpegError, OSError):
+                return False
+        return last_s > self._duration_s - max(0.5, 2 / (self.fps or 30.0))
 
     def _intrinsics(self, color: np.ndarray) -> CameraIntrinsics:
         height, width = color.shape[:2]

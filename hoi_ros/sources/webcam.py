@@ -33,6 +33,7 @@ class WebcamSource(CameraSource):
     def _connect(self) -> None:
         import cv2
 
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # its warnings say what the error below says
         capture = cv2.VideoCapture(self.number, cv2.CAP_V4L2)
         if not capture.isOpened():
             capture.release()

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hoi_ros.config import make_config, setting
+from hoi_ros.config import make_config, parse_value, setting
 from hoi_ros.errors import InputError, unknown_name
 from hoi_ros.tracking.pointmap_checkpoint import save_pointmap_network
 from hoi_ros.tracking.pointmap_network import PointmapNetwork, PointmapNetworkConfig
@@ -255,7 +255,7 @@ def read_settings(path: Path | None, assignments: list[str]) -> dict[str, dict[s
         part, dot, name = target.partition(".")
         if not (equals and dot and part and name):
             raise InputError(f"--set {text}: write PART.NAME=VALUE, e.g. train.batch=16")
-        settings.setdefault(part, {})[name] = yaml.safe_load(value)
+        settings.setdefault(part, {})[name] = parse_value(value, f"--set {text}")
     return settings
 
 

@@ -94,7 +94,7 @@ def test_settings_become_described_parameters(make_node):
     [
         ({"stepp": 1}, "did you mean 'step'"),
         ({"step": 11}, "range is 1 to 10"),
-        ({"step": 1.5}, "give a int"),
+        ({"step": 1.5}, "give a whole number"),
         ({"scale_m": float("nan")}, "finite"),
         ({"mode": "sideways"}, "choose one of up, down"),
     ],

@@ -100,16 +100,21 @@ def test_truncated_before_its_index_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
-def test_truncated_tail_ends_the_stream_with_one_warning(tmp_path, suffix, caplog):
+def test_a_film_whose_end_is_missing_is_refused(tmp_path, suffix):
     options = {"movflags": "faststart"} if suffix == "mp4" else None
     path = write_video(tmp_path / f"a.{suffix}", 60, options=options, noise=True)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with open_source(f"video:{path}") as source:
-        first, second = list(source), list(source)
-    assert 15 < len(first) < 45 and len(second) == len(first)
-    assert source.dropped_frames >= 15
-    assert len(source.warnings) <= 3 and any("truncated" in text for text in source.warnings)
-    assert len(caplog.records) == len(source.warnings)
+        assert len(list(source)) == 60
+    whole = path.read_bytes()
+    for share in (0.5, 0.7):
+        path.write_bytes(whole[: int(share * len(whole))])
+        with pytest.raises(InputError, match=rf"a\.{suffix} is truncated.*ffmpeg"):
+            open_source(f"video:{path}")
+
+
+def test_a_folder_is_no_film(tmp_path):
+    with pytest.raises(InputError, match="is a folder"):
+        open_source(f"video:{tmp_path}")
 
 
 def test_damage_in_the_middle_is_survived(tmp_path):
