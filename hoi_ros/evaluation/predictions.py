@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +10,20 @@ import numpy as np
 
 from hoi_ros.datatypes import TriangleMesh
 from hoi_ros.errors import InputError
-from hoi_ros.evaluation.checks import metres_of, require_metres, require_rows, require_same_length
+from hoi_ros.evaluation.checks import (
+    metres_of,
+    require_extent,
+    require_metres,
+    require_places,
+    require_rows,
+    require_same_length,
+    require_sides,
+    require_vertices_at_joints,
+)
 from hoi_ros.evaluation.datasets.files import expect, need_fields, read_mesh, read_npz
 from hoi_ros.geometry import make_transform, matrix_from_quaternion
 
+FILES = ("hands.npz", "object_poses.txt", "object.ply")
 HAND_FIELDS = ("frame", "handedness", "track_id", "joints_camera_m", "joints_px")
 
 
@@ -74,30 +84,34 @@ class Predictions:
         return out
 
 
-def read_predictions(folder: Path, units: str = "m") -> Predictions:
-    """Read `hands.npz`, `object_poses.txt` and `object.ply`, whichever are there.
+def read_predictions(folder: Path, units: str = "m", wanted: Collection[str] = FILES) -> Predictions:
+    """Read those of `hands.npz`, `object_poses.txt` and `object.ply` that are wanted and there.
 
     Args:
         folder: as `./hoi run --out` wrote it, or another program in the same form.
         units: of the lengths in it: m, cm or mm.
+        wanted: names of the files to read; what is wrong with others does not matter.
 
     Raises:
-        InputError: nothing is there, or something is empty, of other lengths, units or form; names file and field.
+        InputError: nothing is there, or a wanted file is empty, of other lengths, units or form; names file and field.
     """
     expect(folder, "results", "a folder that './hoi run --out' wrote")
-    hands_path, poses_path, mesh_path = (folder / name for name in ("hands.npz", "object_poses.txt", "object.ply"))
+    hands_path, poses_path, mesh_path = (folder / name for name in FILES)
     if not hands_path.exists() and not poses_path.exists():
         raise InputError(f"results: expected hands.npz or object_poses.txt in {folder}, and neither is there")
-    hands = _hands(hands_path, units) if hands_path.exists() else None
-    stamps, poses = _poses(poses_path, units) if poses_path.exists() else (None, None)
-    return Predictions(folder, hands, stamps, poses, _mesh(mesh_path, units) if mesh_path.exists() else None)
+    reads = {path for path in (hands_path, poses_path, mesh_path) if path.name in wanted and path.exists()}
+    hands = _hands(hands_path, units) if hands_path in reads else None
+    stamps, poses = _poses(poses_path, units) if poses_path in reads else (None, None)
+    return Predictions(folder, hands, stamps, poses, _mesh(mesh_path, units) if mesh_path in reads else None)
 
 
 def _mesh(path: Path, units: str) -> TriangleMesh:
     mesh = read_mesh(path)
     require_rows(len(mesh.faces), file=str(path), field="faces")
     vertices = metres_of(mesh.vertices, units, file=str(path), field="vertices")
-    return TriangleMesh(vertices.astype(np.float32), mesh.faces, mesh.colors)
+    mesh = TriangleMesh(vertices.astype(np.float32), mesh.faces, mesh.colors)
+    require_extent(mesh, file=str(path), field="vertices", unit=units)
+    return mesh
 
 
 def _hands(path: Path, units: str) -> HandRows:
@@ -109,8 +123,9 @@ def _hands(path: Path, units: str) -> HandRows:
         if data[name].shape[1:] != shape:
             raise InputError(f"{path}, field '{name}': rows of shape {data[name].shape[1:]}, expected {shape}")
     joints = metres_of(data["joints_camera_m"], units, file=str(path), field="joints_camera_m")
-    require_metres(joints, file=str(path), field="joints_camera_m")
-    vertices, faces = _meshes(data, len(joints), units, path)
+    require_metres(joints, file=str(path), field="joints_camera_m", unit=units)
+    require_sides(data["handedness"], file=str(path), field="handedness")
+    vertices, faces = _meshes(data, joints, units, path)
     return HandRows(
         data["frame"],
         data["handedness"],
@@ -123,18 +138,20 @@ def _hands(path: Path, units: str) -> HandRows:
 
 
 def _meshes(
-    data: Mapping[str, np.ndarray], count: int, units: str, path: Path
+    data: Mapping[str, np.ndarray], joints: np.ndarray, units: str, path: Path
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Vertices (R, V, 3) in metres and triangles (F, 3) of the hands, where the file has both."""
     if "vertices_camera_m" not in data or "faces" not in data:
         return None, None
     vertices, faces = data["vertices_camera_m"], data["faces"]
-    require_same_length({"frame": count, "vertices_camera_m": len(vertices)}, file=str(path))
+    require_same_length({"frame": len(joints), "vertices_camera_m": len(vertices)}, file=str(path))
     if vertices.ndim != 3 or vertices.shape[2] != 3:
         raise InputError(f"{path}, field 'vertices_camera_m': shape {vertices.shape}, expected (R, V, 3)")
     if faces.ndim != 2 or faces.shape[1] != 3 or faces.min(initial=0) < 0 or faces.max(initial=0) >= vertices.shape[1]:
         raise InputError(f"{path}, field 'faces': expected (F, 3) numbers of the {vertices.shape[1]} vertices")
-    return metres_of(vertices, units, file=str(path), field="vertices_camera_m"), faces
+    vertices = metres_of(vertices, units, file=str(path), field="vertices_camera_m")
+    require_vertices_at_joints(vertices, joints, file=str(path), field="vertices_camera_m")
+    return vertices, faces
 
 
 def _poses(path: Path, units: str) -> tuple[np.ndarray, np.ndarray]:
@@ -148,4 +165,5 @@ def _poses(path: Path, units: str) -> tuple[np.ndarray, np.ndarray]:
     if values.ndim != 2 or values.shape[1] != 8:
         raise InputError(f"{path}, field 'pose lines': expected 8 numbers a line: stamp tx ty tz qx qy qz qw")
     offsets = metres_of(values[:, 1:4], units, file=str(path), field="tx ty tz")
+    require_places(offsets, file=str(path), field="tx ty tz", unit=units)
     return values[:, 0], make_transform(matrix_from_quaternion(values[:, 4:]), offsets)

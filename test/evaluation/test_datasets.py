@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from lookalikes import JOINTS, POSE, SIZE
 
+from hoi_ros.datatypes import TriangleMesh
 from hoi_ros.errors import InputError
 from hoi_ros.evaluation.datasets import DATASETS, LabelledSequence, detect, open_dataset
-from hoi_ros.evaluation.datasets.files import read_pickle
+from hoi_ros.evaluation.datasets.files import read_mesh, read_pickle
 from hoi_ros.evaluation.datasets.hot3d import fisheye624, pinhole_picture
 from hoi_ros.geometry import project
+from hoi_ros.reconstruction.mesh_io import save_mesh
 from hoi_ros.results import save_report
 from hoi_ros.simulate import SimulateOptions, simulate
 from hoi_ros.simulation import SimulatorConfig
@@ -188,3 +190,31 @@ def test_a_simulated_film_is_read_back(tmp_path):
     save_report({}, tmp_path / "film/truth.npz")
     with pytest.raises(InputError, match="truth"):
         open_dataset(tmp_path / "film")
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        ("joints_camera_m", r"'joints_camera_m'.*it looks like mm: write metres there"),
+        ("vertices_camera_m", r"'vertices_camera_m': row 0.*one unit"),
+        ("T_camera_object", r"'T_camera_object'.*it looks like mm: write metres there"),
+    ],
+)
+def test_a_simulated_film_in_millimetres_is_refused(tmp_path, field, said):
+    config = SimulatorConfig(width=160, height=120, frames=2)
+    simulate(SimulateOptions("rotate:box", tmp_path, config, bag=False, quiet=True))
+    arrays = dict(np.load(tmp_path / "truth.npz"))
+    scaled = arrays[field].copy()
+    (scaled[..., :3, 3] if field.startswith("T_") else scaled)[...] *= 1000
+    np.savez(tmp_path / "truth.npz", **arrays | {field: scaled})
+    with pytest.raises(InputError, match=rf"truth\.npz, field {said}"):
+        open_dataset(tmp_path)
+
+
+def test_an_object_in_millimetres_is_refused(tmp_path):
+    config = SimulatorConfig(width=160, height=120, frames=2)
+    simulate(SimulateOptions("rotate:box", tmp_path, config, bag=False, quiet=True))
+    mesh = read_mesh(tmp_path / "meshes/box.ply")
+    save_mesh(TriangleMesh(mesh.vertices * 1000, mesh.faces), tmp_path / "meshes/box.ply")
+    with pytest.raises(InputError, match=r"box\.ply, field 'vertices'.*it looks like mm: write metres there"):
+        open_dataset(tmp_path)[0].object_mesh()

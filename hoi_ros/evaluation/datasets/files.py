@@ -13,6 +13,7 @@ import numpy as np
 
 from hoi_ros.datatypes import CameraIntrinsics, TriangleMesh
 from hoi_ros.errors import InputError
+from hoi_ros.evaluation.checks import require_extent
 
 MESH_SUFFIXES = (".obj", ".ply", ".glb", ".stl")
 
@@ -165,6 +166,17 @@ def read_mesh(path: Path) -> TriangleMesh:
     if getattr(body.visual, "kind", None) == "vertex":
         colors = np.asarray(body.visual.vertex_colors)[:, :3].astype(np.uint8)
     return TriangleMesh(np.asarray(body.vertices, np.float32), np.asarray(body.faces, np.int32), colors)
+
+
+def read_object(path: Path, dataset: str) -> TriangleMesh:
+    """A data set's mesh of its object.
+
+    Raises:
+        InputError: it is missing, unreadable or not in metres.
+    """
+    mesh = read_mesh(expect(path, dataset, "the object's mesh"))
+    require_extent(mesh, file=str(path), field="vertices", fixed=True)
+    return mesh
 
 
 def intrinsics_of(matrix: np.ndarray, color: np.ndarray) -> CameraIntrinsics:

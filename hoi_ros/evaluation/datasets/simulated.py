@@ -11,7 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from hoi_ros.datatypes import LABEL_LEFT_HAND, LABEL_RIGHT_HAND, RgbdFrame, TriangleMesh
-from hoi_ros.evaluation.checks import require_rows, require_same_length
+from hoi_ros.evaluation.checks import (
+    require_metres,
+    require_places,
+    require_rows,
+    require_same_length,
+    require_vertices_at_joints,
+)
 from hoi_ros.evaluation.datasets.files import (
     camera_of_json,
     expect,
@@ -19,7 +25,7 @@ from hoi_ros.evaluation.datasets.files import (
     read_color,
     read_depth,
     read_json,
-    read_mesh,
+    read_object,
     read_raw,
 )
 from hoi_ros.evaluation.datasets.records import HandLabel, LabelledFrame, LabelledSequence
@@ -40,7 +46,7 @@ class SimulatedFolder(LabelledSequence):
         self.name = f"{NAME}/{folder.name}"
         self._folder = folder
         self._truth = read_truth(expect(folder / TRUTH_NAME, NAME, "the truth"))
-        require_rows(len(self._truth.frame), file=str(folder / TRUTH_NAME), field="frame")
+        self._check(str(folder / TRUTH_NAME))
         self._colors = expect_any(folder / "color", "*.png", NAME, "colour pictures")
         self._depths = expect_any(folder / "depth", "*.png", NAME, "depth pictures")
         counts = {"frame": len(self._truth.frame), "color": len(self._colors), "depth": len(self._depths)}
@@ -51,6 +57,15 @@ class SimulatedFolder(LabelledSequence):
         self.fps = 1e9 / float(np.median(steps)) if len(steps) and np.median(steps) > 0 else 30.0
         held = np.flatnonzero(self._truth.object_held)
         self._object = int(held[0]) if len(held) else None
+
+    def _check(self, file: str) -> None:
+        """Refuse an empty film and lengths in another unit."""
+        truth = self._truth
+        require_rows(len(truth.frame), file=file, field="frame")
+        require_metres(truth.joints_camera_m, file=file, field="joints_camera_m", fixed=True)
+        require_vertices_at_joints(truth.vertices_camera_m, truth.joints_camera_m, file=file, field="vertices_camera_m")
+        places = truth.T_camera_object[..., :3, 3].reshape(-1, 3)
+        require_places(places, file=file, field="T_camera_object", fixed=True)
 
     def __len__(self) -> int:
         return len(self._colors)
@@ -80,7 +95,7 @@ class SimulatedFolder(LabelledSequence):
         if self._object is None:
             return None
         name = str(self._truth.object_names[self._object])
-        return read_mesh(expect(self._folder / "meshes" / f"{name}.ply", NAME, "the object's mesh"))
+        return read_object(self._folder / "meshes" / f"{name}.ply", NAME)
 
     def _labels(self, index: int) -> np.ndarray | None:
         path = self._folder / "masks" / self._colors[index].name

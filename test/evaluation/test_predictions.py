@@ -1,0 +1,91 @@
+"""Folders of results: what is read, and what is refused by file, field or line."""
+
+import numpy as np
+import pytest
+import trimesh
+from lookalikes import JOINTS
+
+from hoi_ros.datatypes import TriangleMesh
+from hoi_ros.errors import InputError
+from hoi_ros.evaluation.predictions import read_predictions
+from hoi_ros.reconstruction.mesh_io import save_mesh
+
+HANDS = np.stack([JOINTS, JOINTS + (0.1, 0, 0.2)])
+SKIN = np.repeat(HANDS, 2, axis=1) + np.tile([[0.005, 0, 0], [-0.005, 0, 0]], (21, 1))
+POSES = "0.0 0.1 0 0.5 0 0 0 1\n0.1 0.1 0 0.5 0 0 0 1\n"
+
+
+def write_hands(folder, **changes):
+    """Two hands in two frames with meshes, some arrays changed."""
+    arrays = {
+        "frame": np.arange(2), "handedness": np.array(["left", "right"]), "track_id": np.arange(2),
+        "joints_camera_m": HANDS, "joints_px": HANDS[..., :2], "vertices_camera_m": SKIN,
+        "faces": np.array([[0, 1, 2]]),
+    }  # fmt: skip
+    np.savez(folder / "hands.npz", **arrays | changes)
+
+
+def write_mesh(folder, side):
+    """A box."""
+    body = trimesh.creation.box((side, side / 2, side))
+    mesh = TriangleMesh(np.asarray(body.vertices, np.float32), np.asarray(body.faces, np.int32))
+    save_mesh(mesh, folder / "object.ply")
+
+
+def refused(folder, units="m") -> str:
+    with pytest.raises(InputError) as caught:
+        read_predictions(folder, units)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("m", 1), ("cm", 100), ("mm", 1000)])
+def test_every_unit_is_read(tmp_path, unit, factor):
+    write_hands(tmp_path, joints_camera_m=HANDS * factor, vertices_camera_m=SKIN * factor)
+    write_mesh(tmp_path, 0.2 * factor)
+    (tmp_path / "object_poses.txt").write_text(f"0.0 {0.1 * factor} 0 {0.5 * factor} 0 0 0 1\n")
+    found = read_predictions(tmp_path, unit)
+    np.testing.assert_allclose(found.hands.joints_camera, HANDS)
+    np.testing.assert_allclose(found.hands.vertices_camera, SKIN)
+    np.testing.assert_allclose(found.T_camera_object[0, :3, 3], [0.1, 0, 0.5])
+    np.testing.assert_allclose(np.ptp(found.mesh.vertices, axis=0), [0.2, 0.1, 0.2], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("cm", 100), ("mm", 1000)])
+def test_another_unit_is_seen_without_hands(tmp_path, unit, factor):
+    path = tmp_path / "object_poses.txt"
+    path.write_text(f"0.0 0 0 {0.5 * factor} 0 0 0 1\n0.1 0 0 {0.6 * factor} 0 0 0 1\n")
+    said = refused(tmp_path)
+    assert "object_poses.txt, field 'tx ty tz'" in said and f"it looks like {unit}: pass --units {unit}" in said
+    path.write_text(POSES)
+    write_mesh(tmp_path, 0.2 * factor)
+    said = refused(tmp_path)
+    assert "object.ply, field 'vertices'" in said and f"pass --units {unit}" in said
+    write_mesh(tmp_path, 0.2)
+    read_predictions(tmp_path)
+    assert "object.ply, field 'vertices'" in (said := refused(tmp_path, "mm")) and "pass --units m" in said
+
+
+def test_metres_read_as_millimetres_say_so(tmp_path):
+    write_hands(tmp_path)
+    said = refused(tmp_path, "mm")
+    assert "field 'joints_camera_m'" in said and said.endswith("it looks like m: pass --units m")
+
+
+def test_far_and_large_things_of_sane_size_are_read(tmp_path):
+    (tmp_path / "object_poses.txt").write_text("0.0 0 0 0 0 0 0 1\n0.1 0 0 19 0 0 0 1\n0.2 0 9 nan 0 0 0 1\n")
+    write_mesh(tmp_path, 4.5)
+    assert len(read_predictions(tmp_path).T_camera_object) == 3
+
+
+def test_vertices_lie_around_the_joints_of_their_hand(tmp_path):
+    for vertices in (SKIN * 1000, SKIN / 1000, SKIN[::-1] + np.array([1.0, 0, 0])):
+        write_hands(tmp_path, vertices_camera_m=vertices)
+        said = refused(tmp_path)
+        assert "hands.npz, field 'vertices_camera_m': row 0" in said and "one unit" in said
+
+
+def test_sides_have_names(tmp_path):
+    write_hands(tmp_path, handedness=np.array(["left", "R"]))
+    said = refused(tmp_path)
+    assert "hands.npz, field 'handedness': row 1 is 'R'; write 'left' or 'right'" in said
