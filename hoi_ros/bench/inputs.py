@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,14 @@ FULL_REPLAYS = ("mug", "power_drill", "mustard_bottle", "cracker_box")
 """Objects of the full table's captured grasps: the first sequence of each."""
 BEFORE_HOLD_S = 0.3
 """Part of a film before its thing is held."""
+DEPTH_TRIES = 16
+"""Frames of a film that are asked for depth and the object's pose: a data set lacks them in all frames or in few."""
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm")
 MESH_SUFFIXES = (".ply", ".obj", ".glb", ".stl")
+
+
+class NotLabelled(InputError):
+    """The data has no labels of what was to be judged."""
 
 
 class SimulatedFilm(LabelledSequence):
@@ -150,45 +157,88 @@ class Film(LabelledSequence):
             yield LabelledFrame(RgbdFrame(color, camera, round(index * 1e9 / self.fps), index, name=self._path.name))
 
 
-def hand_sequences(options: BenchOptions) -> Sequence[LabelledSequence]:
-    """What hands are measured on.
+def any_frame(sequence: LabelledSequence, wanted: Callable[[LabelledFrame], bool], most: int = 0) -> bool:
+    """Whether something holds for any of the first `most` frames (0: of all); read until one is found."""
+    count = min(len(sequence), most) if most else len(sequence)
+    return any(wanted(sequence[i]) for i in spread(count))
+
+
+def spread(count: int) -> Iterator[int]:
+    """0 to count - 1, each once: first far apart, then ever closer, since what a film shows it shows for a while."""
+    step, told = max(count, 1), set[int]()
+    while step:
+        for index in range(0, count, step):
+            if index not in told:
+                told.add(index)
+                yield index
+        step //= 2
+
+
+def hand_sequences(options: BenchOptions, skipped: list[str] | None = None) -> Sequence[LabelledSequence]:
+    """What hands are measured on; sentences about what is left out are appended to `skipped`.
 
     Raises:
-        InputError: the data folder holds nothing with hands.
+        NotLabelled: the data folder holds nothing with hands.
+        InputError: the data folder cannot be read.
     """
     if options.data is None:
         return SimulatedFilms(options, HAND_SCENES)
     films = _files(options.data, VIDEO_SUFFIXES)
     if films and not options.dataset:
         return [Film(path) for path in films]
-    found = [s for s in open_dataset(options.data, options.dataset) if s[0].hands or s.independent_frames]
+    found: list[LabelledSequence] = []
+    without: list[LabelledSequence] = []
+    for sequence in open_dataset(options.data, options.dataset):
+        labelled = sequence.independent_frames or any_frame(sequence, lambda item: bool(item.hands), options.frames)
+        (found if labelled else without).append(sequence)
     if not found:
-        raise InputError(f"data folder {options.data}: no hand is labelled there; use it with 'tracking'")
+        where = f"in the first {options.frames} frames there; --frames takes more" if options.frames else "there"
+        raise NotLabelled(f"data folder {options.data}: no hand is labelled {where}; use it with 'tracking'")
+    _tell("hands", without, "no hand is labelled in the frames that were asked for", skipped)
     return found
 
 
-def object_sequences(options: BenchOptions) -> Sequence[LabelledSequence]:
-    """What tracking and reconstruction are measured on.
+def object_sequences(options: BenchOptions, skipped: list[str] | None = None) -> Sequence[LabelledSequence]:
+    """What tracking and reconstruction are measured on; what is left out is appended to `skipped`.
 
     Raises:
-        InputError: the data folder holds no film with depth and object poses.
+        NotLabelled: the data folder holds no film with depth and object poses.
+        InputError: the data folder cannot be read.
     """
     if options.data is None:
         return SimulatedFilms(options, full_scenes(options) if options.full else OBJECT_SCENES)
     meshes = _files(options.data, MESH_SUFFIXES)
     if meshes and not options.dataset:
         return [Turntable(p.stem, _centred(read_mesh(p)), options.frames or 60) for p in meshes]
-    found = []
+    found: list[LabelledSequence] = []
+    without: list[LabelledSequence] = []
     for sequence in open_dataset(options.data, options.dataset):
-        first = sequence[0]
-        if first.frame.depth_m is not None and not sequence.independent_frames and sequence.object_mesh() is not None:
-            found.append(sequence)
+        (found if _has_object(sequence) else without).append(sequence)
     if not found:
-        raise InputError(
+        raise NotLabelled(
             f"data folder {options.data}: no film there has depth, object poses and the object's mesh; "
             "use it with 'hands'"
         )
+    _tell("objects", without, "no depth, no object poses or no mesh of the object", skipped)
     return found
+
+
+def _has_object(sequence: LabelledSequence) -> bool:
+    """Whether a film has depth, object poses and the object's mesh."""
+    if sequence.independent_frames:
+        return False
+    tries = itertools.islice(spread(len(sequence)), DEPTH_TRIES)
+    items = (sequence[i] for i in tries)
+    if not any(item.frame.depth_m is not None and item.T_camera_object is not None for item in items):
+        return False
+    return sequence.object_mesh() is not None
+
+
+def _tell(what: str, without: Sequence[LabelledSequence], why: str, skipped: list[str] | None) -> None:
+    """Name the films that are left out, the first few of them."""
+    if without and skipped is not None:
+        names = ", ".join(s.name for s in without[:5]) + (", ..." if len(without) > 5 else "")
+        skipped.append(f"{what}: {len(without)} of the films there ({names}): {why}")
 
 
 def full_scenes(options: BenchOptions) -> tuple[str, ...]:

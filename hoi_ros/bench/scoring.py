@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from hoi_ros.bench.hands import FoundHand, HandScore
-from hoi_ros.bench.inputs import hand_sequences, object_sequences
+from hoi_ros.bench.inputs import NotLabelled, hand_sequences, object_sequences
 from hoi_ros.bench.interaction import score_interaction
 from hoi_ros.bench.options import BenchOptions
 from hoi_ros.bench.results import BenchResult, Row
@@ -21,25 +22,66 @@ from hoi_ros.evaluation.report import pose_report
 from hoi_ros.evaluation.surfaces import sample_surface
 from hoi_ros.geometry import invert_transform
 
+NEEDS = {
+    "hands": ("hands.npz",),
+    "tracking": ("object_poses.txt",),
+    "reconstruction": ("object_poses.txt",),
+    "interaction": ("hands.npz", "object_poses.txt", "object.ply"),
+}
+"""Files of results that each target cannot do without; nothing is said of the others."""
+USES = {"reconstruction": ("object.ply",)}
+"""What it takes besides where it is there: a run without a mesh has an absent one."""
+
 
 def score_results(options: BenchOptions, folder: Path, units: str) -> BenchResult:
     """Judge a folder of results against the one film in `options.data`.
 
+    A target that the film has no labels for is left out and named; what was to be judged and is not there is an error.
+
     Raises:
-        InputError: no data, more than one film in it, or results of another film or form.
+        InputError: no data, more than one film in it, labels for no target, a file of the results is missing or empty,
+            or they are of another film or form.
     """
     if options.data is None:
         raise InputError("--results needs --data: the labelled film that the results were made from")
-    predictions = read_predictions(folder, units)
     result = BenchResult()
-    if predictions.hands is not None and "hands" in options.targets:
-        sequence = _only(hand_sequences(options), options)
-        result.rows.append(_hands(predictions, sequence, options.quiet))
-    if predictions.T_camera_object is not None and {"tracking", "reconstruction"} & set(options.targets):
-        result.rows += _object(predictions, _only(object_sequences(options), options), options.quiet)
-    if "interaction" in options.targets:
-        result.rows.append(score_interaction(predictions, _only(object_sequences(options), options), options.quiet))
+    films = _films(options, result.skipped)
+    wanted = {name for target in films for name in (*NEEDS[target], *USES.get(target, ()))}
+    predictions = read_predictions(folder, units, wanted)
+    for target in films:
+        for name in NEEDS[target]:
+            if not (folder / name).exists():
+                there = [t for t in films if all((folder / n).exists() for n in NEEDS[t])]
+                hint = f"; to judge what is, say './hoi bench {' '.join(there)} ...'" if there else ""
+                raise InputError(f"{target}: expected {name} in {folder}, and it is not there{hint}")
+    if "hands" in films:
+        result.rows.append(_hands(predictions, films["hands"], options.quiet))
+    if objects := [t for t in ("tracking", "reconstruction") if t in films]:
+        result.rows += _object(predictions, films[objects[0]], objects, options.quiet)
+        if "reconstruction" in objects and predictions.mesh is None:
+            result.skipped.append(f"reconstruction: no object.ply in {folder}; an absent mesh counts as the worst")
+    if "interaction" in films:
+        result.rows.append(score_interaction(predictions, films["interaction"], options.quiet))
     return result
+
+
+def _films(options: BenchOptions, skipped: list[str]) -> dict[str, LabelledSequence]:
+    """The film for each target that it has labels for; the other targets are named in `skipped`."""
+    films: dict[str, LabelledSequence] = {}
+    whole = dataclasses.replace(options, frames=0)
+    for target in options.targets:
+        try:
+            if target == "hands":
+                films[target] = _only(hand_sequences(whole), options)
+            elif target in NEEDS:
+                films[target] = _only(object_sequences(whole), options)
+            else:
+                skipped.append(f"{target}: nothing of it is in finished results")
+        except NotLabelled as error:
+            skipped.append(f"{target}: {error}")
+    if not films:
+        raise InputError(f"--results: nothing to judge; {'; '.join(skipped)}")
+    return films
 
 
 def _only(sequences: Sequence[LabelledSequence], options: BenchOptions) -> LabelledSequence:
@@ -67,7 +109,8 @@ def _hands(predictions: Predictions, sequence: LabelledSequence, quiet: bool) ->
     return Row("hands", sequence.name, predictions.folder.name, score.figures())
 
 
-def _object(predictions: Predictions, sequence: LabelledSequence, quiet: bool) -> list[Row]:
+def _object(predictions: Predictions, sequence: LabelledSequence, targets: Sequence[str], quiet: bool) -> list[Row]:
+    """Rows of tracking, reconstruction or both."""
     items = [
         (item.frame.stamp_s, item.T_camera_object)
         for item in tqdm(sequence, total=len(sequence), desc="object", disable=quiet)
@@ -76,9 +119,12 @@ def _object(predictions: Predictions, sequence: LabelledSequence, quiet: bool) -
     truth, mesh = np.array([pose for _, pose in items]), sequence.object_mesh()
     poses = predictions.poses_at(np.array([stamp for stamp, _ in items]))
     assert mesh is not None
-    points = sample_surface(mesh.vertices, mesh.faces, 2000)
-    name = predictions.folder.name
-    rows = [Row("tracking", sequence.name, name, dict(pose_report(poses, truth, points)))]
+    name, rows = predictions.folder.name, []
+    if "tracking" in targets:
+        points = sample_surface(mesh.vertices, mesh.faces, 2000)
+        rows.append(Row("tracking", sequence.name, name, dict(pose_report(poses, truth, points))))
+    if "reconstruction" not in targets:
+        return rows
     found = np.flatnonzero(np.isfinite(poses).all((1, 2)))
     first = invert_transform(truth[found[0]]) @ poses[found[0]] if len(found) else np.eye(4)
     hold, whole = hold_errors(predictions.mesh, mesh), bundlesdf_errors(predictions.mesh, mesh, first)

@@ -24,6 +24,7 @@ from hoi_ros.evaluation.datasets.files import expect, need_fields, read_mesh, re
 from hoi_ros.geometry import make_transform, matrix_from_quaternion
 
 FILES = ("hands.npz", "object_poses.txt", "object.ply")
+TUM_LINE = "stamp tx ty tz qx qy qz qw"
 HAND_FIELDS = ("frame", "handedness", "track_id", "joints_camera_m", "joints_px")
 
 

@@ -1,6 +1,9 @@
 """The verb: what it refuses, what it writes, and results judged against their film."""
 
 import json
+import shutil
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +13,13 @@ from hoi_ros.bench.plots import draw_plots
 from hoi_ros.bench.results import BenchResult, Curve, Row
 from hoi_ros.cli import main
 from hoi_ros.evaluation import protocols
+from hoi_ros.results import tum_line
 from hoi_ros.simulate import SimulateOptions, simulate
 from hoi_ros.simulation import SimulatorConfig
 from hoi_ros.truth_file import read_truth
+
+sys.path.append(str(Path(__file__).parents[1] / "evaluation"))
+import lookalikes
 
 
 @pytest.mark.parametrize(
@@ -89,8 +96,19 @@ def write_results(folder, film, **changes) -> None:
     np.savez(folder / "hands.npz", **arrays | changes)
 
 
-def score(film, folder, capsys, *more) -> tuple[int, str]:
-    code = main(["bench", "--data", str(film), "--results", str(folder), "--quiet", *more])
+def write_object(folder, film, poses=True, mesh=True) -> None:
+    """The true poses and mesh, as `hoi run` would write them."""
+    truth = read_truth(film)
+    lines = [tum_line(ns * 1e-9, T[0]) for ns, T in zip(truth.stamp_ns, truth.T_camera_object)]
+    if poses:
+        (folder / "object_poses.txt").write_text("\n".join(lines))
+    if mesh:
+        shutil.copy(film / "meshes" / "box.ply", folder / "object.ply")
+
+
+def score(film, folder, capsys, *more, targets=("hands",)) -> tuple[int, str]:
+    """Exit code and all that was printed."""
+    code = main(["bench", *targets, "--data", str(film), "--results", str(folder), "--quiet", *more])
     captured = capsys.readouterr()
     return code, captured.out + captured.err
 
@@ -122,6 +140,57 @@ def test_units_lengths_and_emptiness_name_file_and_field(film, tmp_path, capsys)
     (tmp_path / "e").mkdir()
     assert "expected hands.npz or object_poses.txt" in score(film, tmp_path / "e", capsys)[1]
     (tmp_path / "e/object_poses.txt").write_text("1 2 3\n")
-    assert "expected 8 numbers a line" in score(film, tmp_path / "e", capsys)[1]
+    assert "expected 8 numbers a line" in score(film, tmp_path / "e", capsys, targets=["tracking"])[1]
     (tmp_path / "e/object_poses.txt").write_text("900.0 0 0 1 0 0 0 1\n")
-    assert "field 'stamp'" in score(film, tmp_path / "e", capsys)[1]
+    assert "field 'stamp'" in score(film, tmp_path / "e", capsys, targets=["tracking"])[1]
+
+
+@pytest.mark.parametrize("targets", [(), ("tracking",), ("reconstruction",)])
+def test_missing_poses_are_said(film, tmp_path, capsys, targets):
+    write_results(tmp_path / "a", film)
+    write_object(tmp_path / "a", film, poses=False)
+    code, said = score(film, tmp_path / "a", capsys, targets=targets)
+    assert code == 2 and f"expected object_poses.txt in {tmp_path / 'a'}" in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize("targets", [(), ("hands",), ("interaction",)])
+def test_missing_hands_are_said(film, tmp_path, capsys, targets):
+    write_results(tmp_path / "a", film)
+    write_object(tmp_path / "a", film)
+    (tmp_path / "a/hands.npz").unlink()
+    code, said = score(film, tmp_path / "a", capsys, targets=targets)
+    assert code == 2 and f"expected hands.npz in {tmp_path / 'a'}" in said and said.count("\n") == 1
+
+
+def test_only_the_files_of_the_wanted_targets_matter(film, tmp_path, capsys):
+    write_results(tmp_path / "a", film, frame=np.zeros(0, int), handedness=np.zeros(0, "U5"), track_id=np.zeros(0, int),
+                  joints_camera_m=np.zeros((0, 21, 3)), joints_px=np.zeros((0, 21, 2)))  # fmt: skip
+    write_object(tmp_path / "a", film)
+    code, said = score(film, tmp_path / "a", capsys, targets=["tracking"])
+    assert code == 0 and "## tracking" in said and "## reconstruction" not in said
+    assert "| 100.00 | 100.00 |" in said, said
+    code, said = score(film, tmp_path / "a", capsys, targets=["hands"])
+    assert code == 2 and "hands.npz, field 'frame' is empty" in said
+    write_results(tmp_path / "b", film)
+    (tmp_path / "b/object_poses.txt").write_text("# nothing was tracked\n")
+    assert score(film, tmp_path / "b", capsys, targets=["hands"])[0] == 0
+    code, said = score(film, tmp_path / "b", capsys, targets=["tracking"])
+    assert code == 2 and "object_poses.txt, field 'pose lines' is empty" in said
+
+
+def test_an_absent_mesh_is_the_worst_and_is_said(film, tmp_path, capsys, monkeypatch):
+    write_results(tmp_path / "a", film)
+    write_object(tmp_path / "a", film, mesh=False)
+    code, said = score(film, tmp_path / "a", capsys, targets=["reconstruction"])
+    assert code == 0 and "| inf | 0.00 | 0.00 |" in said and "no object.ply" in said
+
+
+def test_what_a_film_has_no_labels_for_is_left_out_and_named(film, tmp_path, capsys):
+    root = tmp_path / "photos"
+    lookalikes.hands_real(root)
+    write_results(tmp_path / "a", film, frame=np.zeros(len(read_truth(film).hand_row), int))
+    code, said = score(root, tmp_path / "a", capsys, targets=())
+    assert code == 0 and "## hands" in said and "- tracking: data folder" in said and "- reconstruction: " in said
+    code, said = score(root, tmp_path / "a", capsys, targets=["tracking"])
+    assert code == 2 and "nothing to judge" in said
+    assert "nothing of it is in finished results" in score(film, tmp_path / "a", capsys, targets=["growth"])[1]
