@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 
 from hoi_ros.bench.results import BenchResult, Curve
+from hoi_ros.evaluation.summary import WORST_ALIGNED_JOINT_M, WORST_TRANSLATION_M, with_missed
 
 MAIN_ERROR = {"hands": "PA-MPJPE mm", "tracking": "ADD mm"}
+WORST_MM = {"hands": 1e3 * WORST_ALIGNED_JOINT_M, "tracking": 1e3 * WORST_TRANSLATION_M}
+"""What a missed frame or hand counts as, if nothing worse was found."""
 CIRCUMSTANCES = ("hidden share", "distance m", "speed m/s", "speed deg/s")
 ACCURACY = {"hands": "pa_mpjpe_mm", "tracking": "add_auc", "reconstruction": "seen_accuracy_mm"}
 BINS = 8
@@ -47,6 +50,11 @@ def _figure(rows: int, columns: int, width: float = 4.2, height: float = 3.0) ->
     return figure, list(axes.flat)
 
 
+def _counted(method: str, number: int, what: str) -> str:
+    """A method's name in a legend, with how many frames or films its line does not show as they are."""
+    return f"{method} ({number} {what})" if number else method
+
+
 def _legend(axis: Any) -> None:
     if axis.get_legend_handles_labels()[0]:
         axis.legend(fontsize=6)
@@ -74,16 +82,27 @@ def _save(figure: Any, path: Path) -> Path:
 
 
 def _over_time(target: str, curves: Sequence[Curve], out: Path) -> Path:
-    """One panel a sequence, one line a method; gaps are missed frames, the hands of a frame are averaged."""
+    """One panel a sequence, one line a method, with its missed frames as crosses along the upper edge and their number.
+
+    The hands of a frame are averaged; hands that were missed count in the number alone.
+    """
     name = MAIN_ERROR[target]
     sequences = list(dict.fromkeys(c.sequence for c in curves))
     figure, axes = _figure((len(sequences) + 1) // 2, min(2, len(sequences)), 6.5)
     for axis, sequence in zip(axes, sequences):
-        for curve in (c for c in curves if c.sequence == sequence):
+        for number, curve in enumerate(c for c in curves if c.sequence == sequence):
             frames, which = np.unique(curve.values["frame"], return_inverse=True)
-            values = np.where(np.isfinite(curve.values[name]), curve.values[name], np.nan)
-            mean = np.bincount(which.reshape(-1), values) / np.bincount(which.reshape(-1))
-            axis.plot(frames, mean, ".-", ms=2, lw=0.8, label=curve.method)
+            missed = ~np.isfinite(curve.values[name])
+            total, count = (
+                np.bincount(which.reshape(-1), values)
+                for values in (np.where(missed, 0.0, curve.values[name]), ~missed)
+            )
+            mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+            label = _counted(curve.method, int(missed.sum()), "missed")
+            line = axis.plot(frames, mean, ".-", ms=2, lw=0.8, label=label)[0]
+            lost = np.unique(curve.values["frame"][missed])
+            edge = np.full(len(lost), 0.985 - 0.02 * number)
+            axis.plot(lost, edge, "x", ms=3, mew=0.6, color=line.get_color(), transform=axis.get_xaxis_transform())
         axis.set(title=sequence, xlabel="frame", ylabel=name, yscale="log")
         axis.set_ylim(bottom=max(axis.get_ylim()[0], 0.05))  # the frame that was aligned has no error at all
     _legend(axes[0])
@@ -91,7 +110,11 @@ def _over_time(target: str, curves: Sequence[Curve], out: Path) -> Path:
 
 
 def _against(target: str, curves: Sequence[Curve], out: Path) -> Path:
-    """Median and quartiles of the error in bins of what was hard, all sequences together."""
+    """Median and quartiles of the error in bins of what was hard, all sequences together.
+
+    What was missed counts as the worst value of its sequence; the legend says how many. Only frames in which the
+    circumstance itself is unknown are left out.
+    """
     name = MAIN_ERROR[target]
     used = [c for c in CIRCUMSTANCES if any(c in curve.values for curve in curves)]
     figure, axes = _figure(1, len(used))
@@ -99,12 +122,13 @@ def _against(target: str, curves: Sequence[Curve], out: Path) -> Path:
         for method in dict.fromkeys(c.method for c in curves):
             own = [c for c in curves if c.method == method and circumstance in c.values]
             x = np.concatenate([c.values[circumstance] for c in own])
-            y = np.concatenate([c.values[name] for c in own])
-            good = np.isfinite(x) & np.isfinite(y)
-            if good.sum() >= 5:
-                _binned(axis, x[good], y[good], method)
+            y = np.concatenate([with_missed(c.values[name], WORST_MM[target]) for c in own])
+            missed = np.concatenate([~np.isfinite(c.values[name]) for c in own])
+            known = np.isfinite(x)
+            if known.sum() >= 5:
+                _binned(axis, x[known], y[known], _counted(method, int(missed[known].sum()), "missed"))
         axis.set(xlabel=circumstance, ylabel=name, ylim=(0, None))
-    _legend(axes[0])
+        _legend(axis)
     return _save(figure, out / f"{target}_against.png")
 
 
@@ -133,8 +157,10 @@ def _cost(result: BenchResult, out: Path) -> list[Path]:
             numbers = [
                 (float(a), float(b)) for a, b in pairs if isinstance(a, (int, float)) and isinstance(b, (int, float))
             ]
+            shown = [pair for pair in numbers if np.isfinite(pair).all()]
             if numbers:
-                axis.scatter(*zip(*numbers), s=18, label=method)
+                label = _counted(method, len(numbers) - len(shown), "without result")
+                axis.scatter(*(zip(*shown) if shown else ([], [])), s=18, label=label)
         axis.set(title=target, xlabel="ms a frame, median", ylabel=ACCURACY[target], xscale="log")
         _legend(axis)
     return [_save(figure, out / "accuracy_against_time.png")]

@@ -74,6 +74,34 @@ def test_plots_are_drawn(tmp_path):
                      "growth_image_size.png", "times.png", "latency.png"}  # fmt: skip
 
 
+def test_plots_show_what_was_missed(tmp_path, monkeypatch):
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    figures = {}
+    monkeypatch.setattr(
+        "hoi_ros.bench.plots._save", lambda figure, path: figures.setdefault(path.name, figure) and path
+    )
+    frames = np.repeat(np.arange(40.0), 2)
+    errors = np.full(80, 5.0)
+    errors[40:60:2] = np.inf  # ten frames with one hand missed
+    errors[60:] = np.inf  # ten frames with both
+    curve = Curve("hands", "a", "ours", {"frame": frames, "PA-MPJPE mm": errors, "distance m": frames})
+    figures_of = ({"ms_p50": 1.0, "seen_accuracy_mm": value} for value in (2.0, np.inf))
+    rows = [Row("reconstruction", f, "ours", values) for f, values in zip("ab", figures_of)]
+    draw_plots(BenchResult(rows, curves=[curve]), tmp_path)
+    (axis,) = figures["hands_over_time.png"].axes
+    line, crosses = axis.get_lines()
+    assert line.get_label() == "ours (30 missed)"
+    np.testing.assert_array_equal(crosses.get_xdata(), np.arange(20, 40))
+    np.testing.assert_array_equal(np.isnan(line.get_ydata()), np.arange(40) >= 30)
+    (axis,) = figures["hands_against.png"].axes
+    (line,) = axis.get_lines()
+    assert line.get_label() == "ours (30 missed)"
+    assert line.get_ydata()[0] == 5 and line.get_ydata()[-1] == 50, "a missed hand is 50 mm off"
+    (axis,) = figures["accuracy_against_time.png"].axes
+    assert axis.get_legend_handles_labels()[1] == ["ours (1 without result)"]
+    pyplot.close("all")
+
+
 @pytest.fixture(scope="module")
 def film(tmp_path_factory):
     """A short simulated film."""

@@ -92,7 +92,12 @@ def test_many_films_make_a_small_table():
     rows += [row("c", "ours", 5.0, 92.0), row("c", "peer", 4.0, 80.0)]
     text = overview(rows)
     assert "| b | 3.00 / 2.00 / 93.0 / 99.0 |" in text and "| mean | 3.00 / 2.00 / 92.0 / 99.0 |" in text
-    assert "best rotation_median_deg: ours 2, peer 1" in text
+    assert "best rotation_median_deg: ours 2, peer 1" in text and "missed)" not in text
+    for r, missed in zip(rows, (0, 0, 3, 0, 4, 0)):
+        r.figures["missed"] = missed
+    text = overview(rows)
+    assert "| b | 3.00 / 2.00 / 93.0 / 99.0 (3 missed) | 3.00 / 2.00 / 93.0 / 99.0 |" in text
+    assert "| mean | 3.00 / 2.00 / 92.0 / 99.0 (7 missed) |" in text
 
 
 def test_growth_of_every_kind(monkeypatch):
