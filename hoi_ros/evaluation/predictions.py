@@ -19,6 +19,7 @@ from hoi_ros.evaluation.checks import (
     require_same_length,
     require_sides,
     require_vertices_at_joints,
+    whole_numbers,
 )
 from hoi_ros.evaluation.datasets.files import expect, need_fields, read_mesh, read_npz
 from hoi_ros.geometry import make_transform, matrix_from_quaternion
@@ -126,11 +127,12 @@ def _hands(path: Path, units: str) -> HandRows:
     joints = metres_of(data["joints_camera_m"], units, file=str(path), field="joints_camera_m")
     require_metres(joints, file=str(path), field="joints_camera_m", unit=units)
     require_sides(data["handedness"], file=str(path), field="handedness")
+    frame, track = (whole_numbers(data[name], file=str(path), field=name) for name in ("frame", "track_id"))
     vertices, faces = _meshes(data, joints, units, path)
     return HandRows(
-        data["frame"],
+        frame,
         data["handedness"],
-        data["track_id"],
+        track,
         joints,
         data["joints_px"].astype(np.float64),
         vertices,
@@ -157,14 +159,26 @@ def _meshes(
 
 def _poses(path: Path, units: str) -> tuple[np.ndarray, np.ndarray]:
     """Stamps and poses of TUM lines."""
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip() and line[0] != "#"]
-    require_rows(len(lines), file=str(path), field="pose lines")
     try:
-        values = np.array([[float(word) for word in line.split()] for line in lines])
-    except ValueError as error:
-        raise InputError(f"{path}: a line is no list of numbers ({error})") from error
-    if values.ndim != 2 or values.shape[1] != 8:
-        raise InputError(f"{path}, field 'pose lines': expected 8 numbers a line: stamp tx ty tz qx qy qz qw")
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as text: {error}; expected lines of {TUM_LINE}") from error
+    rows = [_pose(line, f"{path}, line {n}") for n, line in enumerate(lines, 1) if line.strip()[:1] not in ("", "#")]
+    require_rows(len(rows), file=str(path), field="pose lines")
+    values = np.array(rows)
     offsets = metres_of(values[:, 1:4], units, file=str(path), field="tx ty tz")
     require_places(offsets, file=str(path), field="tx ty tz", unit=units)
     return values[:, 0], make_transform(matrix_from_quaternion(values[:, 4:]), offsets)
+
+
+def _pose(line: str, place: str) -> list[float]:
+    """Eight numbers of a line; those of a lost pose may be NaN."""
+    try:
+        values = [float(word) for word in line.split()]
+    except ValueError as error:
+        raise InputError(f"{place}: {error}; expected 8 numbers a line: {TUM_LINE}") from error
+    if len(values) != 8:
+        raise InputError(f"{place}: {len(values)} numbers, expected 8 numbers a line: {TUM_LINE}")
+    if not np.isfinite(values[0]) or not any(values[4:]):
+        raise InputError(f"{place}: the stamp is not finite or the quaternion is 0; expected {TUM_LINE}")
+    return values

@@ -89,3 +89,36 @@ def test_sides_have_names(tmp_path):
     write_hands(tmp_path, handedness=np.array(["left", "R"]))
     said = refused(tmp_path)
     assert "hands.npz, field 'handedness': row 1 is 'R'; write 'left' or 'right'" in said
+
+
+def test_frames_and_tracks_are_whole_numbers(tmp_path):
+    write_hands(tmp_path, frame=np.array([0.0, 1.0]), track_id=np.array([3.0, 4.0]))
+    assert read_predictions(tmp_path).hands.track_id.tolist() == [3, 4]
+    for field, values, what in (
+        ("track_id", np.array(["a", "b"]), "<U1"), ("track_id", np.array([1.0, np.nan]), "row 1 is nan"),
+        ("frame", np.array([0.0, 0.5]), "row 1 is 0.5"), ("track_id", np.zeros((2, 2), int), "shape (2, 2)"),
+    ):  # fmt: skip
+        write_hands(tmp_path, **{field: values})
+        said = refused(tmp_path)
+        assert f"hands.npz, field '{field}': " in said and what in said and "whole number" in said
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("0.1 0.1 0 0.5 0 0 0", "7 numbers, expected 8 numbers a line: stamp tx ty tz qx qy qz qw"),
+        ("0.1 0.1 0 0.5 0 0 0 1 9", "9 numbers"),
+        ("0.1 0.1 0 x 0 0 0 1", "could not convert string to float: 'x'"),
+        ("0.1 0.1 0 0.5 0 0 0 0", "the quaternion is 0"),
+        ("nan 0.1 0 0.5 0 0 0 1", "stamp is not finite"),
+    ],
+)
+def test_a_bad_line_of_poses_has_its_number(tmp_path, line, what):
+    (tmp_path / "object_poses.txt").write_text(f"# stamp ...\n0.0 0 0 0.5 0 0 0 1\n\n{line}\n")
+    said = refused(tmp_path)
+    assert "object_poses.txt, line 4: " in said and what in said
+
+
+def test_poses_that_are_no_text(tmp_path):
+    (tmp_path / "object_poses.txt").write_bytes(b"\xff\xfe\x00\x80")
+    assert "object_poses.txt cannot be read as text" in refused(tmp_path)
