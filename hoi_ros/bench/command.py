@@ -155,9 +155,9 @@ def run_bench(bench: Any, command: str = "") -> Any:
     result = BenchResult()
     objects = tuple(t for t in bench.targets if t in ("tracking", "reconstruction"))
     if "hands" in bench.targets:
-        result.add(bench_hands(bench, hand_sequences(bench)))
+        result.add(bench_hands(bench, hand_sequences(bench, result.skipped)))
     if objects:
-        films = object_sequences(bench)
+        films = object_sequences(bench, result.skipped)
         result.add(bench_objects(bench, films, objects, lambda part: part.save(bench.out, None, f"{command} (part)")))
     if "interaction" in bench.targets:
         result.skipped.append("interaction: judged of finished results alone; give --data FILM --results DIR")

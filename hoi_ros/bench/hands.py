@@ -61,6 +61,8 @@ class HandScore:
     tracks: list[tuple[int, str]] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
     extra: int = 0
+    all_labelled: bool = False
+    """Some frame so far has all its hands labelled."""
     worst: WorstFrame = field(default_factory=WorstFrame)
     ms: list[float] = field(default_factory=list)
     _last: dict[str, tuple[int, np.ndarray]] = field(default_factory=dict)
@@ -74,6 +76,7 @@ class HandScore:
         known = [h for h in labelled.hands if np.isfinite(h.pixels(camera)).all(1).sum() >= 5]
         pairs = match_hands([hand.joints_px for hand in hands], [label.pixels(camera) for label in known])
         if labelled.all_hands_labelled:
+            self.all_labelled = True
             self.extra += len(hands) - sum(i is not None for i in pairs)
         for label, i in zip(known, pairs):
             speed = self._speed(label, labelled.frame.index)
@@ -123,7 +126,7 @@ class HandScore:
                 truth_sides=[t for _, t in sides] or None,
                 absolute=self.absolute,
             )
-            out["extra"] = self.extra if self.sequence[0].all_hands_labelled else None
+            out["extra"] = self.extra if self.all_labelled else None
             out["jitter_m_s2"] = self._jitter()
         else:
             out |= {"frames": len(self.counts), "with_1_hand": sum(c >= 1 for c in self.counts)}

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from hoi_ros.bench.failures import ObjectDrift, save_gaps
 from hoi_ros.bench.hands import estimator_configs
+from hoi_ros.bench.inputs import any_frame
 from hoi_ros.bench.options import BenchOptions
 from hoi_ros.bench.peers.registration import RegistrationTracker, registration_peers
 from hoi_ros.bench.peers.voxel_block_grid import VoxelBlockGridFusion
@@ -92,7 +93,12 @@ class _ObjectRun:
         self.mesh = mesh
         self.count = min(len(sequence), options.frames) if options.frames else len(sequence)
         self.first_mask = sequence.first_mask()
-        self.held = bool(sequence[0].hands) or self.first_mask is not None
+        self.held = self.first_mask is not None or any_frame(sequence, lambda item: bool(item.hands), self.count)
+        if not self.held:
+            result.skipped.append(
+                f"{sequence.name}: {OURS} itself; in none of {self.count} frames a hand is labelled, and no mask of the "
+                "first frame is given, so nothing shows which object is meant"
+            )
         hand = next(iter(estimator_configs(options).values()))
         self.pipeline = HoiPipeline(PipelineConfig(hand, device=options.device)) if self.held else None
         self.tracks = {OURS: _Track()} if self.held else {}
@@ -106,6 +112,7 @@ class _ObjectRun:
         self.pipeline_fusion_ms: list[float] = []
         self.drift = ObjectDrift(mesh, sequence[0].frame.intrinsics)
         self.truth: list[np.ndarray] = []
+        self.first: LabelledFrame | None = None
         self.free_masks: list[np.ndarray | None] = []
         self.hidden: list[float] = []
 
@@ -127,6 +134,7 @@ class _ObjectRun:
         for item in self._frames():
             if item.T_camera_object is None:
                 continue
+            self.first = self.first or item
             mask = item.object_mask
             if self.pipeline is not None:
                 mask = self._ours(item, mask)
@@ -166,16 +174,21 @@ class _ObjectRun:
             fusion.ms.append(timed(fusion.integrate, item, mask)[1])
 
     def judge(self) -> None:
-        """Rows, curves and meshes."""
-        truth = np.array(self.truth)
+        """Rows, curves and meshes; of a film without any true pose the reason why there are none."""
+        if self.truth:
+            self._judge(np.array(self.truth))
+        else:
+            self.result.skipped.append(f"{self.sequence.name}: none of {self.count} frames has a pose of the object")
+        if self.pipeline is not None:
+            self.pipeline.close()
+
+    def _judge(self, truth: np.ndarray) -> None:
         if "tracking" in self.targets:
             points = sample_surface(self.mesh.vertices, self.mesh.faces, 2000)
             for method, track in (self.tracks | self.peer_tracks).items():
                 self._judge_track(method, track, truth, points)
         if "reconstruction" in self.targets:
             self._judge_meshes(truth)
-        if self.pipeline is not None:
-            self.pipeline.close()
         if self.options.out is not None:
             name = self.sequence.name.replace("/", "_").replace(":", "_")
             self.drift.worst.save(self.options.out / f"failure_tracking_{name}.jpg", "object, worst ADD mm")
@@ -183,9 +196,11 @@ class _ObjectRun:
     def _judge_track(self, method: str, track: _Track, truth: np.ndarray, points: np.ndarray) -> None:
         poses = np.array(track.poses)
         figures: dict[str, Figure] = dict(pose_report(poses, truth, points))
-        turn, shift = metrics.relative_errors(poses, truth, steps=(1,))
-        figures["rpe_deg"] = summarize(turn, WORST_ROTATION_DEG).median
-        figures["rpe_mm"] = summarize(shift, WORST_TRANSLATION_M).median * 1e3
+        figures["rpe_deg"] = figures["rpe_mm"] = None
+        if len(truth) > 1:
+            turn, shift = metrics.relative_errors(poses, truth, steps=(1,))
+            figures["rpe_deg"] = summarize(turn, WORST_ROTATION_DEG).median
+            figures["rpe_mm"] = summarize(shift, WORST_TRANSLATION_M).median * 1e3
         self.result.rows.append(Row("tracking", self.sequence.name, method, figures | milliseconds(track.ms)))
         self.result.times.setdefault(f"tracking: {method}", []).extend(track.ms)
         aligned = metrics.align_first_pose(poses, truth)
@@ -227,10 +242,10 @@ class _ObjectRun:
         found = np.flatnonzero(np.isfinite(poses).all((1, 2)))
         first = invert_transform(truth[found[0]]) @ poses[found[0]] if len(found) else np.eye(4)
         self._judge_mesh(PIPELINE, mesh if len(found) else None, first, seen, self.pipeline_fusion_ms, mesh_ms)
-        if self.options.out is not None and mesh is not None and seen.any():
+        if self.options.out is not None and mesh is not None and seen.any() and self.first is not None:
             name = self.sequence.name.replace("/", "_").replace(":", "_")
             picture = self.options.out / f"failure_mesh_{name}.jpg"
-            save_gaps(picture, self.sequence[0], truth_samples(self.mesh)[seen], mesh, first)
+            save_gaps(picture, self.first, truth_samples(self.mesh)[seen], mesh, first)
 
     def _judge_mesh(
         self, method: str, mesh: TriangleMesh | None, T_true_mesh: np.ndarray, seen: np.ndarray, ms: list[float],

@@ -1,5 +1,7 @@
 """Scoring of hands: what counts as found, extra, missed; and a peer that is not installed."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -60,6 +62,15 @@ def test_hidden_hands_need_not_be_found_and_are_no_mistake():
     score = HandScore(Listed([hidden]), True)
     score.add(hidden, [found(HAND)], 1.0)
     assert score.extra == 0 and not score.joints
+
+
+def test_extra_hands_are_counted_where_any_frame_labels_all():
+    first = dataclasses.replace(item(0), all_hands_labelled=False)
+    second = item(1, HandLabel("left", HAND))
+    score = HandScore(Listed([first, second]), True)
+    score.add(first, [found(HAND)], 1.0)
+    score.add(second, [found(HAND), found(HAND + (0.2, 0, 0))], 1.0)
+    assert score.figures()["extra"] == 1
 
 
 def test_a_film_without_labels_is_counted():

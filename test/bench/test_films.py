@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from hoi_ros.bench.growth import bench_growth
 from hoi_ros.bench.hands import BEFORE_FIT, OURS, bench_hands, estimator_configs
-from hoi_ros.bench.inputs import FULL_SCENES, SimulatedFilm, full_scenes, object_sequences
+from hoi_ros.bench.inputs import (
+    FULL_SCENES,
+    NotLabelled,
+    SimulatedFilm,
+    full_scenes,
+    hand_sequences,
+    object_sequences,
+    spread,
+)
 from hoi_ros.bench.options import BenchOptions
 from hoi_ros.bench.overview import overview
 from hoi_ros.bench.results import Row
@@ -15,6 +27,9 @@ from hoi_ros.cli import main
 from hoi_ros.errors import InputError
 from hoi_ros.hand import HandConfig
 from hoi_ros.hand.estimator import choose_estimator
+
+sys.path.append(str(Path(__file__).parents[1] / "evaluation"))
+import lookalikes
 
 
 def write_captures(folder):
@@ -80,6 +95,63 @@ def test_both_estimators_are_measured_beside_each_other():
     assert set(rows) == {OURS, OURS + BEFORE_FIT, f"{OURS} {other}", f"{OURS} {other}{BEFORE_FIT}"}
     assert rows[OURS]["pa_mpjpe_mm"] != rows[f"{OURS} {other}"]["pa_mpjpe_mm"]
     assert all(figures["missed"] == 0 for figures in rows.values())
+
+
+def dexycb(root, hands_from: int, frames: int = 3):
+    """A film whose first frames show no hand."""
+    lookalikes.dexycb(root)
+    folder = next(root.glob("*subject*/*/8*"))
+    labels = dict(np.load(folder / "labels_000000.npz"))
+    for number in range(frames):
+        for name in ("color_000000.jpg", "aligned_depth_to_color_000000.png"):
+            if number:
+                shutil.copy(folder / name, folder / name.replace("000000", f"{number:06d}"))
+        hidden = {"joint_3d": np.full_like(labels["joint_3d"], -1)} if number < hands_from else {}
+        np.savez(folder / f"labels_{number:06d}.npz", **labels | hidden)
+    return root
+
+
+def test_a_film_is_asked_for_hands_in_all_its_frames(tmp_path, capsys):
+    data = dexycb(tmp_path / "late", hands_from=2)
+    assert main(["bench", "tracking", "--data", str(data), "--no-peers", "--quiet"]) == 0
+    said = capsys.readouterr().out
+    assert "## tracking" in said and "| hoi_ros | 3 | 3 |" in said, said
+    assert len(hand_sequences(BenchOptions(data=data))) == 1
+    with pytest.raises(NotLabelled, match=r"in the first 2 frames.*--frames"):
+        hand_sequences(BenchOptions(data=data, frames=2))
+
+
+def test_a_film_without_hands_says_why_our_row_is_missing(tmp_path, capsys):
+    data = dexycb(tmp_path / "none", hands_from=3)
+    assert main(["bench", "tracking", "--data", str(data), "--no-peers", "--quiet"]) == 0
+    said = capsys.readouterr().out
+    assert "Left out:" in said and "hoi_ros itself; in none of 3 frames a hand is labelled" in said
+
+
+def test_films_that_are_left_out_are_named(tmp_path, capsys):
+    data = dexycb(tmp_path / "data", hands_from=0)
+    for old in list(data.glob("*subject*")):
+        other = data / "20200709-subject-02"
+        shutil.copytree(old, other)
+        for path in other.glob("*/8*/labels_*.npz"):
+            labels = dict(np.load(path))
+            np.savez(path, **labels | {"joint_3d": np.full_like(labels["joint_3d"], -1)})
+    skipped: list[str] = []
+    assert len(hand_sequences(BenchOptions(data=data), skipped)) == 1
+    assert len(skipped) == 1 and "hands: 1 of the films there (DexYCB/" in skipped[0]
+
+
+def test_a_film_of_one_frame_has_no_motion_to_judge(tmp_path, capsys):
+    assert main(["bench", "tracking", "--scene", "rotate:box", "--frames", "1", "--no-peers", "--quiet"]) == 0
+    said = capsys.readouterr().out
+    header, _, row = (line.split(" | ") for line in said.splitlines()[2:5])
+    assert row[header.index("rpe_deg")] == "-" and row[header.index("missed")] == "1", said
+
+
+def test_frames_are_asked_far_apart_first():
+    for count in (0, 1, 2, 7, 100):
+        assert sorted(spread(count)) == list(range(count))
+    assert list(spread(100))[:3] == [0, 50, 25]
 
 
 def test_many_films_make_a_small_table():
