@@ -276,6 +276,14 @@ def command_run(options: argparse.Namespace) -> int:
 
 def command_live(options: argparse.Namespace) -> int:
     """`hoi live` and `hoi record`."""
+    from hoi_ros.nodes.stopping import stop_signals
+
+    with stop_signals() as stop:  # around the imports, too
+        return _run_live(options, stop)
+    return 0
+
+
+def _run_live(options: argparse.Namespace, stop: Any) -> int:
     from hoi_ros.nodes.live import LiveOptions, run_live
 
     parameters = gather_parameters(options.params, options.assignments)
@@ -296,7 +304,8 @@ def command_live(options: argparse.Namespace) -> int:
             frames=options.frames,
             parameters=parameters,
             quiet=options.quiet,
-        )
+        ),
+        stop,
     )
 
 

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from concurrent.futures import Future, wait
 from typing import Any
 
@@ -26,7 +27,7 @@ from hoi_ros.sources import SourceConfig, open_source
 
 LIVE_KINDS = ("realsense", "webcam")
 DEFAULT_RATE_HZ = 30.0
-OPENING_TIMEOUT_S = 20.0
+OPENING_TIMEOUT_S, OPENING_POLL_S = 20.0, 0.1
 DRIFT_NS = 100_000_000
 DELAY_FRAMES = 15
 
@@ -109,6 +110,11 @@ class CameraNode(HoiNode):
         if kind and kind not in LIVE_KINDS and self.setting(NodeConfig).autostart:
             self._opening = Future()
             threading.Thread(target=self._open_into, args=(self._opening,), name="source", daemon=True).start()
+
+    def await_source(self, check: Callable[[], None]) -> None:
+        """Wait for the source that `prepare` began to open; `check` is called meanwhile and may raise."""
+        while self._opening is not None and not wait([self._opening], OPENING_POLL_S).done:
+            check()
 
     def setup(self) -> None:
         config = self.setting(CameraNodeConfig)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -23,7 +23,11 @@ class ComposedPipeline:
     """Camera, hands, object and mesh as nodes of one executor, each with its own worker thread."""
 
     def __init__(
-        self, parameters: Mapping[str, Mapping[str, Any]] | None = None, executor: Any = None, context: Any = None
+        self,
+        parameters: Mapping[str, Mapping[str, Any]] | None = None,
+        executor: Any = None,
+        context: Any = None,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         """Create, configure and activate the nodes; call after `rclpy.init`.
 
@@ -31,6 +35,7 @@ class ComposedPipeline:
             parameters: node name to its parameters; `source: topics` leaves camera_node out.
             executor: None makes a SingleThreadedExecutor.
             context: rclpy context; None is the default one.
+            check: called between the steps; what it raises breaks the start off.
 
         Raises:
             InputError: what a node refuses; nothing is left running then.
@@ -48,17 +53,18 @@ class ComposedPipeline:
         self.nodes: dict[str, HoiNode] = {}
         self._closed = False
         try:
-            self._create(given, context)
+            self._create(given, context, check)
         except BaseException:
             self.close()
             raise
 
-    def _create(self, given: dict[str, dict[str, Any]], context: Any) -> None:
+    def _create(self, given: dict[str, dict[str, Any]], context: Any, check: Callable[[], None]) -> None:
         from hoi_ros.nodes.camera_node import CameraNode
         from hoi_ros.nodes.hand_node import HandNode
         from hoi_ros.nodes.reconstruction_node import ReconstructionNode
         from hoi_ros.nodes.tracker_node import TrackerNode
 
+        check()
         from_topics = given.get("camera_node", {}).get("source") == TOPICS_SOURCE
         camera = None
         if not from_topics:
@@ -68,8 +74,11 @@ class ComposedPipeline:
         # Readers first, so that they have their slots before the camera's first frame.
         for node_class in (ReconstructionNode, TrackerNode):
             self._add(node_class(given.get(node_class.node_name), self.bus, context))
+            check()
         self._add(HandNode(given.get("hand_node"), self.bus, context, frames_from_topics=from_topics))
+        check()
         if camera is not None:
+            camera.await_source(check)
             camera.autostart()
 
     def _add(self, node: HoiNode) -> None:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import shutil
-import signal
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +25,9 @@ from hoi_ros.nodes.live_plan import LiveOptions, LivePlan, make_plan
 from hoi_ros.nodes.live_processes import Child, Supervisor
 from hoi_ros.nodes.live_status import Deadline, LiveStatus
 from hoi_ros.nodes.node_configs import NODE_CONFIGS
+from hoi_ros.nodes.recorder_node import holds_frames
 from hoi_ros.nodes.share import share_file
+from hoi_ros.nodes.stopping import Stop, stop_signals
 
 __all__ = ["LiveOptions", "main", "run_live"]
 
@@ -38,8 +37,12 @@ TOPICS_SHOWN = (
 _TICK_S = 0.1
 
 
-def run_live(options: LiveOptions) -> int:
+def run_live(options: LiveOptions, stop: Stop | None = None) -> int:
     """Run the system until Ctrl-C, SIGTERM, the end of a file, or the asked duration.
+
+    Args:
+        options: what the user asked for.
+        stop: who handles the signals already; None handles them here.
 
     Returns:
         0 after a clean end.
@@ -47,8 +50,10 @@ def run_live(options: LiveOptions) -> int:
     Raises:
         InputError: bad input, found before anything was started.
     """
-    with _stop_signals() as stop:
+    with stop_signals(stop) as stop:
+        stop.check()
         plan = make_plan(options)
+        stop.check()
         use_shared_memory_profile()
         remappings = camera_remappings() if plan.source == "topics" else []
         # Our own handlers: rclpy's would end the context before recordings and meshes are closed.
@@ -64,44 +69,18 @@ def run_live(options: LiveOptions) -> int:
     return 0
 
 
-class _Stop:
-    """Set by the first Ctrl-C or SIGTERM; further ones are ignored while things are being closed."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self.interrupts = True
-        """While starting, a signal breaks off whatever takes long; once in the loop it is only noted."""
-
-    def ask(self, number: int, frame: Any) -> None:
-        first, self.asked = not self.asked, True
-        if first and self.interrupts:
-            raise KeyboardInterrupt
-
-
-@contextlib.contextmanager
-def _stop_signals() -> Iterator[_Stop]:
-    stop = _Stop()
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, stop.ask) for number in numbers}
-    try:
-        with contextlib.suppress(KeyboardInterrupt):
-            yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _run_composed(plan: LivePlan, remappings: list[str], stop: _Stop) -> None:
+def _run_composed(plan: LivePlan, remappings: list[str], stop: Stop) -> None:
     """All nodes in this process: pictures are handed over in memory."""
     from hoi_ros.nodes.composition import ComposedPipeline
     from hoi_ros.nodes.foxglove_node import FoxgloveNode
     from hoi_ros.nodes.recorder_node import RecorderNode
 
+    stop.check()
     executor = SingleThreadedExecutor()
     watcher = Node("live", enable_rosout=False)
     executor.add_node(watcher)
     pipeline, viewers, children = None, [], Supervisor([], print)
-    started = False
+    stop.undo.append(lambda: _remove_bag(plan))
     try:
         status = LiveStatus(watcher, quiet=plan.options.quiet)
         status.say(f"source: {plan.reason}")
@@ -109,15 +88,18 @@ def _run_composed(plan: LivePlan, remappings: list[str], stop: _Stop) -> None:
             # Before the camera, so that the recording has its first frames.
             viewers.append(_add(RecorderNode(plan.parameters["recorder_node"]), executor))
         pipeline = ComposedPipeline(
-            {node: plan.parameters[node] for node in NODE_CONFIGS}, executor=executor, context=None
+            {node: plan.parameters[node] for node in NODE_CONFIGS},
+            executor=executor,
+            context=None,
+            check=stop.check,
         )
         address = ""
         if "foxglove_node" in plan.parameters:
             viewers.append(_add(FoxgloveNode(plan.parameters["foxglove_node"], pipeline.bus), executor))
             address = viewers[-1].address
+        stop.check()
         children = _start_rviz(plan, status)
-        started = True
-        stop.interrupts = False
+        stop.starting = False
         _announce(plan, status, "in one process", address)
         end = Deadline(plan.options.duration_s)
         while not pipeline.finished and not end.reached and not stop.asked:
@@ -125,7 +107,6 @@ def _run_composed(plan: LivePlan, remappings: list[str], stop: _Stop) -> None:
             status.tick()
             children.watch()
     finally:
-        stop.interrupts = False
         children.stop()
         if pipeline is not None:
             for node in pipeline.nodes.values():
@@ -133,8 +114,8 @@ def _run_composed(plan: LivePlan, remappings: list[str], stop: _Stop) -> None:
             pipeline.close()
         for node in viewers:
             node.close()
-        if not started:
-            _remove_empty_bag(plan)
+        if stop.starting:
+            _remove_bag(plan)
         watcher.destroy_node()
         executor.shutdown()
     _conclude(plan, status)
@@ -150,7 +131,7 @@ def _add(node: Any, executor: SingleThreadedExecutor) -> Any:
     return node
 
 
-def _run_processes(plan: LivePlan, remappings: list[str], stop: _Stop) -> None:
+def _run_processes(plan: LivePlan, remappings: list[str], stop: Stop) -> None:
     """One process a node, watched."""
     folder = Path(tempfile.mkdtemp(prefix="hoi_live_"))
     executor = SingleThreadedExecutor()
@@ -158,11 +139,16 @@ def _run_processes(plan: LivePlan, remappings: list[str], stop: _Stop) -> None:
     executor.add_node(watcher)
     status = LiveStatus(watcher, quiet=plan.options.quiet)
     children = Supervisor(_node_children(plan, remappings, folder), status.say)
+    stop.undo += [
+        lambda: shutil.rmtree(folder, ignore_errors=True),
+        lambda: _remove_bag(plan),
+        children.kill,
+    ]
     try:
         status.say(f"source: {plan.reason}")
         children.children += _rviz_child(plan)
-        children.start()
-        stop.interrupts = False
+        children.start(stop.check)
+        stop.starting = False
         _announce(plan, status, "one process a node", f"ws://localhost:{plan.foxglove_port}")
         end = Deadline(plan.options.duration_s)
         while not end.reached and not stop.asked and not status.camera_finished:
@@ -170,8 +156,9 @@ def _run_processes(plan: LivePlan, remappings: list[str], stop: _Stop) -> None:
             status.tick()
             children.watch()
     finally:
-        stop.interrupts = False
         children.stop()
+        if stop.starting or not _recorded(plan):
+            _remove_bag(plan)
         watcher.destroy_node()
         executor.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
@@ -220,14 +207,23 @@ def _announce(plan: LivePlan, status: LiveStatus, how: str, address: str) -> Non
 def _conclude(plan: LivePlan, status: LiveStatus) -> None:
     status.say(f"stopped: {status.summary()}")
     if plan.options.record is not None:
-        status.say(f"recorded {plan.parameters['recorder_node']['path']}; play it with --source bag:PATH")
+        path = plan.parameters["recorder_node"]["path"]
+        if _recorded(plan):
+            status.say(f"recorded {path}; play it with --source bag:PATH")
+        else:
+            _remove_bag(plan)
+            status.say(f"no picture came: there is no recording {path}")
     if plan.mesh_file is not None:
         there = plan.mesh_file.exists()
         status.say(f"object mesh in {plan.mesh_file}" if there else "no object was fused: no mesh is saved")
 
 
-def _remove_empty_bag(plan: LivePlan) -> None:
-    """After a start that failed nothing half-written stays behind."""
+def _recorded(plan: LivePlan) -> bool:
+    return "recorder_node" in plan.parameters and holds_frames(Path(plan.parameters["recorder_node"]["path"]))
+
+
+def _remove_bag(plan: LivePlan) -> None:
+    """Nothing half-written stays behind of a start that did not come to its first picture."""
     if "recorder_node" in plan.parameters:
         shutil.rmtree(plan.parameters["recorder_node"]["path"], ignore_errors=True)
 

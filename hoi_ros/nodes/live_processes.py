@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -53,9 +54,10 @@ class Supervisor:
         self.children = list(children)
         self._say = say
 
-    def start(self) -> None:
-        """Start every child."""
+    def start(self, check: Callable[[], None] = lambda: None) -> None:
+        """Start every child; `check` is called before each and may raise."""
         for child in self.children:
+            check()
             self._start(child)
 
     def watch(self) -> None:
@@ -88,6 +90,15 @@ class Supervisor:
             _signal_group(child.process, signal.SIGKILL)
             child.process.wait()
             child.process = None
+
+    def kill(self) -> None:
+        """End every child at once."""
+        for child in self.children:
+            _signal_group(child.process, signal.SIGKILL)
+        for child in self.children:
+            if child.process is not None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.process.wait(1.0)
 
     def _start(self, child: Child) -> None:
         command = [sys.executable, "-I", "-S", "-c", _BOUND_START, str(os.getpid()), *child.command]

@@ -18,6 +18,8 @@ from hoi_ros.nodes.pose_transforms import POSE_TOPICS, PoseTransforms, tf_messag
 from hoi_ros.nodes.topics import OVERLAY_TOPIC, TOPICS, Topic, message_definition, message_hash
 
 TF_TOPIC = Topic("/tf", "tf2_msgs/msg/TFMessage")
+LEAST_BAG_BYTES = 4096
+"""A bag without its metadata that is smaller has no picture."""
 _END = object()
 
 
@@ -55,6 +57,18 @@ def check_recording_path(path: Path) -> Path:
     if not os.access(parent, os.W_OK | os.X_OK):
         raise InputError(f"recording {path}: no write permission in {parent}; give another path")
     return path
+
+
+def holds_frames(path: Path) -> bool:
+    """True when a closed bag has more than diagnostics, or one that was never closed has anything at all."""
+    import yaml
+
+    try:
+        content = yaml.safe_load((path / "metadata.yaml").read_text(encoding="utf-8"))
+        topics = content["rosbag2_bagfile_information"]["topics_with_message_count"]
+        return any(t["message_count"] and t["topic_metadata"]["name"] != "/diagnostics" for t in topics)
+    except FileNotFoundError:
+        return sum(file.stat().st_size for file in path.glob("*.mcap")) > LEAST_BAG_BYTES
 
 
 class Recording:

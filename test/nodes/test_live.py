@@ -23,6 +23,7 @@ from hoi_ros.errors import InputError
 from hoi_ros.nodes.live_plan import LiveOptions, make_plan
 from hoi_ros.nodes.live_processes import Child, Supervisor
 from hoi_ros.nodes.live_status import LiveStatus
+from hoi_ros.nodes.stopping import SAME_STOP_S
 from hoi_ros.sources.bag_writer import BagWriter
 
 pytestmark = pytest.mark.ros
@@ -218,6 +219,45 @@ def test_a_bag_plays_to_its_end_and_is_recorded(short_bag, tmp_path):
 
     with open_source(f"bag:{tmp_path / 'again'}") as source:
         assert sum(1 for _ in source) >= 20
+
+
+HANGING = """
+import os, signal, sys, threading
+from pathlib import Path
+from hoi_ros.nodes import camera_node, live
+from hoi_ros.nodes.hand_node import HandNode
+
+class Careless:
+    def __del__(self):  # what is raised here is lost, as in the import machinery
+        os.kill(os.getpid(), signal.SIGINT)
+
+def setup(node):
+    Careless()
+    super(HandNode, node).setup()
+
+camera_node.open_source = lambda *_: threading.Event().wait()
+camera_node.OPENING_TIMEOUT_S = float(sys.argv[2])
+HandNode.setup = setup
+sys.exit(live.run_live(live.LiveOptions(source="sim:empty", foxglove=False, record=Path(sys.argv[1]))))
+"""
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_stop_while_starting_is_kept_and_a_second_one_ends_at_once(tmp_path, again):
+    bag = tmp_path / "bag"
+    command = [sys.executable, "-c", HANGING, str(bag), "60" if again else "0.1"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        if again:
+            while not process.stdout.readline().startswith("stopping"):
+                assert process.poll() is None
+            time.sleep(SAME_STOP_S + 0.1)
+            process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 0, output
+    assert not bag.exists() and "Traceback" not in output
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
