@@ -127,6 +127,9 @@ class CachedFilm(LabelledSequence):
             item if not self.disturbance else dataclasses.replace(item, frame=disturbed(item.frame, self.disturbance))
         )
 
+    def hand_faces(self) -> np.ndarray | None:
+        return self._film.hand_faces()
+
     def object_mesh(self) -> TriangleMesh | None:
         return self._film.object_mesh()
 

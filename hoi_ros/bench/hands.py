@@ -20,7 +20,7 @@ from hoi_ros.datatypes import CameraIntrinsics, HandEstimate, RgbdFrame
 from hoi_ros.evaluation import metrics
 from hoi_ros.evaluation.datasets.records import HandLabel, LabelledFrame, LabelledSequence
 from hoi_ros.evaluation.matching import match_hands
-from hoi_ros.evaluation.report import hand_report
+from hoi_ros.evaluation.report import hand_report, mesh_report
 from hoi_ros.geometry import project
 from hoi_ros.hand import HandConfig, create_hand_estimator
 from hoi_ros.hand.estimator import choose_estimator
@@ -41,6 +41,8 @@ class FoundHand:
     joints_m: np.ndarray
     """(21, 3), in the camera frame, or about an origin of its own."""
     track: int = -1
+    vertices_m: np.ndarray | None = None
+    """(V, 3), in the frame of `joints_m`."""
 
 
 @dataclass
@@ -50,10 +52,14 @@ class HandScore:
     sequence: LabelledSequence
     absolute: bool
     """`joints_m` are in the camera frame."""
+    faces: np.ndarray | None = None
+    """(F, 3) triangles of a right hand's mesh; its vertices are judged where the labelled ones have the same."""
     joints: list[np.ndarray] = field(default_factory=list)
     truth: list[np.ndarray] = field(default_factory=list)
     joints_px: list[np.ndarray] = field(default_factory=list)
     truth_px: list[np.ndarray] = field(default_factory=list)
+    vertices: list[np.ndarray] = field(default_factory=list)
+    truth_vertices: list[np.ndarray] = field(default_factory=list)
     sides: list[str | None] = field(default_factory=list)
     truth_sides: list[str | None] = field(default_factory=list)
     circumstances: list[tuple[float, float, float, float]] = field(default_factory=list)
@@ -66,6 +72,11 @@ class HandScore:
     worst: WorstFrame = field(default_factory=WorstFrame)
     ms: list[float] = field(default_factory=list)
     _last: dict[str, tuple[int, np.ndarray]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # A number of vertices tells no topology: this project's hand has as many as MANO.
+        true_faces = self.sequence.hand_faces()
+        self._same_mesh = self.faces is not None and true_faces is not None and np.array_equal(self.faces, true_faces)
 
     def add(self, labelled: LabelledFrame, hands: list[FoundHand], ms: float) -> None:
         """Judge one frame."""
@@ -90,6 +101,10 @@ class HandScore:
         self.truth.append(true)
         self.joints_px.append(nothing[:, :2] if hand is None else hand.joints_px)
         self.truth_px.append(label.pixels(frame.intrinsics))
+        if self._same_mesh and label.vertices_camera is not None:
+            skin = None if hand is None else hand.vertices_m
+            self.truth_vertices.append(label.vertices_camera)
+            self.vertices.append(np.full_like(label.vertices_camera, np.nan) if skin is None else skin)
         error = float(metrics.mpjpe(self.joints_px[-1][None], self.truth_px[-1][None])[0])
         if hand is not None and np.isfinite(true).any():
             error = float(metrics.pa_mpjpe(self.joints[-1][None], true[None])[0] * 1e3)
@@ -126,6 +141,8 @@ class HandScore:
                 truth_sides=[t for _, t in sides] or None,
                 absolute=self.absolute,
             )
+            if self.vertices:
+                out |= mesh_report(np.array(self.vertices), np.array(self.truth_vertices))
             out["extra"] = self.extra if self.all_labelled else None
             out["jitter_m_s2"] = self._jitter()
         else:
@@ -203,7 +220,10 @@ def bench_hands(options: BenchOptions, sequences: Sequence[LabelledSequence]) ->
 def _run(options: BenchOptions, sequence: LabelledSequence, peer: MediaPipeHands | None) -> dict[str, HandScore]:
     """All methods on one sequence, frame by frame."""
     estimators = {name: create_hand_estimator(c, options.device) for name, c in estimator_configs(options).items()}
-    scores = {f"{name}{end}": HandScore(sequence, True) for name in estimators for end in ("", BEFORE_FIT)}
+    scores: dict[str, HandScore] = {}
+    for name, estimator in estimators.items():
+        scores[name] = HandScore(sequence, True, estimator.faces("right"))
+        scores[name + BEFORE_FIT] = HandScore(sequence, True)
     if peer is not None:
         peer.reset()
         scores[f"{peer.name} {peer.version}"] = HandScore(sequence, False)
@@ -239,7 +259,7 @@ def _run(options: BenchOptions, sequence: LabelledSequence, peer: MediaPipeHands
 
 
 def _ours(hand: HandEstimate) -> FoundHand:
-    return FoundHand(hand.handedness, hand.joints_px, hand.joints_camera, hand.track_id)
+    return FoundHand(hand.handedness, hand.joints_px, hand.joints_camera, hand.track_id, hand.vertices_camera)
 
 
 def _landmarks(hand: HandEstimate, intrinsics: CameraIntrinsics) -> FoundHand:

@@ -76,6 +76,9 @@ class SimulatedFilm(LabelledSequence):
     def __getitem__(self, index: int) -> LabelledFrame:
         return labelled(self.simulator.frame(self._start + index))
 
+    def hand_faces(self) -> np.ndarray:
+        return self.simulator.model.faces("right")
+
     def object_mesh(self) -> TriangleMesh | None:
         return next(iter(self.simulator.object_meshes().values()), None)
 

@@ -96,8 +96,8 @@ class _ObjectRun:
         self.held = self.first_mask is not None or any_frame(sequence, lambda item: bool(item.hands), self.count)
         if not self.held:
             result.skipped.append(
-                f"{sequence.name}: {OURS} itself; in none of {self.count} frames a hand is labelled, and no mask of the "
-                "first frame is given, so nothing shows which object is meant"
+                f"{sequence.name}: {OURS} itself; in none of {self.count} frames a hand is labelled, and no mask of "
+                "the first frame is given, so nothing shows which object is meant"
             )
         hand = next(iter(estimator_configs(options).values()))
         self.pipeline = HoiPipeline(PipelineConfig(hand, device=options.device)) if self.held else None

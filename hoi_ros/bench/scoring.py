@@ -99,10 +99,17 @@ def _hands(predictions: Predictions, sequence: LabelledSequence, quiet: bool) ->
             f"{predictions.folder / 'hands.npz'}, field 'frame': {rows.frame.min()} to {rows.frame.max()}, "
             f"but {sequence.name} has {len(sequence)} frames"
         )
-    score = HandScore(sequence, absolute=True)
+    skins = rows.vertices_camera
+    score = HandScore(sequence, absolute=True, faces=rows.faces)
     for index, item in enumerate(tqdm(sequence, total=len(sequence), desc="hands", disable=quiet)):
         found = [
-            FoundHand(str(rows.handedness[i]), rows.joints_px[i], rows.joints_camera[i], int(rows.track_id[i]))
+            FoundHand(
+                str(rows.handedness[i]),
+                rows.joints_px[i],
+                rows.joints_camera[i],
+                int(rows.track_id[i]),
+                None if skins is None else skins[i],
+            )  # fmt: skip
             for i in np.flatnonzero(rows.frame == index)
         ]
         score.add(item, found, float("nan"))

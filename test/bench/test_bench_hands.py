@@ -16,6 +16,8 @@ CAMERA = CameraIntrinsics(640, 480, 600.0, 600.0, 319.5, 239.5)
 RANDOM = np.random.default_rng(0)
 HAND = np.stack([np.linspace(-0.05, 0.05, 21), RANDOM.uniform(-0.08, 0.08, 21), 0.5 + RANDOM.normal(0, 0.02, 21)], 1)
 
+FACES = np.arange(9).reshape(3, 3)
+
 
 class Listed(LabelledSequence):
     """Labels from a list."""
@@ -71,6 +73,30 @@ def test_extra_hands_are_counted_where_any_frame_labels_all():
     score.add(first, [found(HAND)], 1.0)
     score.add(second, [found(HAND), found(HAND + (0.2, 0, 0))], 1.0)
     assert score.figures()["extra"] == 1
+
+
+class Meshed(Listed):
+    """Labels with hand meshes of three triangles."""
+
+    def hand_faces(self) -> np.ndarray:
+        return FACES
+
+
+def test_vertices_are_judged_where_the_hand_model_is_the_same():
+    skin = RANDOM.normal(size=(40, 3)) * 0.05 + (0, 0, 0.5)
+    items = [item(i, HandLabel("left", HAND, vertices_camera=skin)) for i in range(2)]
+    mine = dataclasses.replace(found(HAND), vertices_m=skin * 1.2 + (0, 0.1, 0))
+
+    def figures(sequence: LabelledSequence, faces: np.ndarray | None):
+        score = HandScore(sequence, True, faces)
+        score.add(items[0], [mine], 1.0)
+        score.add(items[1], [], 1.0)
+        return score.figures()
+
+    same = figures(Meshed(items), FACES.copy())
+    assert same["pa_mpvpe_mm"] == pytest.approx(25) and same["pa_f5_percent"] == same["pa_f15_percent"] == 50
+    for sequence, faces in ((Meshed(items), None), (Meshed(items), FACES[::-1]), (Listed(items), FACES)):
+        assert "pa_mpvpe_mm" not in figures(sequence, faces), "as many vertices are not the same model"
 
 
 def test_a_film_without_labels_is_counted():

@@ -147,6 +147,12 @@ def test_the_truth_scores_perfectly(film, tmp_path, capsys):
     assert score(film, tmp_path / "mine", capsys, "--json", str(json_path))[0] == 0
     (row,) = json.loads(json_path.read_text())["rows"]
     assert row["missed"] == 0 and row["mpjpe_mm"] < 1e-3 and row["handedness_percent"] == 100
+    assert "pa_mpvpe_mm" not in row
+    truth = read_truth(film)
+    write_results(tmp_path / "b", film, vertices_camera_m=truth.vertices_camera_m, faces=truth.faces)
+    assert score(film, tmp_path / "b", capsys, "--json", str(json_path))[0] == 0
+    (row,) = json.loads(json_path.read_text())["rows"]
+    assert row["pa_mpvpe_mm"] < 1e-3 and row["pa_f5_percent"] == 100
 
 
 def test_units_lengths_and_emptiness_name_file_and_field(film, tmp_path, capsys):

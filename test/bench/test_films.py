@@ -95,6 +95,8 @@ def test_both_estimators_are_measured_beside_each_other():
     assert set(rows) == {OURS, OURS + BEFORE_FIT, f"{OURS} {other}", f"{OURS} {other}{BEFORE_FIT}"}
     assert rows[OURS]["pa_mpjpe_mm"] != rows[f"{OURS} {other}"]["pa_mpjpe_mm"]
     assert all(figures["missed"] == 0 for figures in rows.values())
+    skins = {name: figures.get("pa_mpvpe_mm") for name, figures in rows.items()}
+    assert 0.5 < skins[OURS] < 15 and rows[OURS]["pa_f15_percent"] > 80 and skins[OURS + BEFORE_FIT] is None
 
 
 def dexycb(root, hands_from: int, frames: int = 3):

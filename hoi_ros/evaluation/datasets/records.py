@@ -79,6 +79,10 @@ class LabelledSequence(ABC):
         for index in range(len(self)):
             yield self[index]
 
+    def hand_faces(self) -> np.ndarray | None:
+        """(F, 3) triangles of a right hand's labelled vertices, which tell its topology; None where it is not known."""
+        return None
+
     def object_mesh(self) -> TriangleMesh | None:
         """The object's true mesh in the frame of `T_camera_object`; None where there is none."""
         return None

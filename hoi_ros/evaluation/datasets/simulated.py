@@ -91,6 +91,9 @@ class SimulatedFolder(LabelledSequence):
                 object_mask = labels == truth.object_labels[self._object]
         return LabelledFrame(frame, hands, True, pose, object_mask, hand_mask)
 
+    def hand_faces(self) -> np.ndarray:
+        return self._truth.faces
+
     def object_mesh(self) -> TriangleMesh | None:
         if self._object is None:
             return None
