@@ -99,6 +99,7 @@ class CameraNode(HoiNode):
         super().__init__(parameters, bus, context)
         self.finished = False
         """True when a source that ends was played to its end."""
+        self._failure = ""
         self._source: Any = None
         self._opening: Future[Any] | None = None
         self._thread: threading.Thread | None = None
@@ -193,8 +194,10 @@ class CameraNode(HoiNode):
                 return
             self._close_source()
             if not live or (complete and self.setting(SourceConfig).max_frames):
-                self.finished = True
+                if not complete:
+                    self.diagnostics.value("failure", self._failure)
                 self.diagnostics.state = "finished" if complete else "source failed"
+                self.finished = True
                 return
             if live:
                 self.diagnostics.state = f"waiting for camera {config.source}"
@@ -210,9 +213,11 @@ class CameraNode(HoiNode):
                 if not self._send(frame, pacer):
                     return True
         except (InputError, ImportError) as error:
+            self._failure = str(error)
             self.diagnostics.say(kind_of(error), str(error))
             return False
         except Exception as error:
+            self._failure = f"the source failed: {error}"
             if self.context.ok():
                 self.diagnostics.crashes += 1
                 trace = traceback.format_exc()

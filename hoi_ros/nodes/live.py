@@ -48,7 +48,7 @@ def run_live(options: LiveOptions, stop: Stop | None = None) -> int:
         0 after a clean end.
 
     Raises:
-        InputError: bad input, found before anything was started.
+        InputError: bad input, found before anything was started; or a file broke off, then all is closed in order.
     """
     with stop_signals(stop) as stop:
         stop.check()
@@ -216,6 +216,8 @@ def _conclude(plan: LivePlan, status: LiveStatus) -> None:
     if plan.mesh_file is not None:
         there = plan.mesh_file.exists()
         status.say(f"object mesh in {plan.mesh_file}" if there else "no object was fused: no mesh is saved")
+    if status.camera_failure:
+        raise InputError(status.camera_failure)
 
 
 def _recorded(plan: LivePlan) -> bool:

@@ -113,8 +113,13 @@ class LiveStatus:
         return " | ".join(parts)
 
     @property
+    def camera_failure(self) -> str:
+        """Why a file could not be played to its end; empty while all is well."""
+        return self.nodes.get("camera_node", {}).get("failure", "")
+
+    @property
     def camera_finished(self) -> bool:
-        """True when a file was played out."""
+        """True when a file was played out, or broke off."""
         return self.nodes.get("camera_node", {}).get("state") in ("finished", "source failed")
 
     def summary(self) -> str:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
 from test_base_node import spin_until
 
 from hoi_ros.datatypes import CameraIntrinsics, RgbdFrame
@@ -194,6 +195,8 @@ def test_a_file_that_breaks_off_is_said_and_ends(ros, monkeypatch):
         time.sleep(0.01)
     assert node.finished and node.diagnostics.frames == 2 and node.diagnostics.state == "source failed"
     assert any("cut off" in trouble[0] for trouble in node.diagnostics._troubles.values())
+    told = {value.key: value.value for value in node.diagnostics.report(Header()).status[0].values}
+    assert told["failure"] == "film.mp4 is cut off: copy it again"
     node.close()
 
 

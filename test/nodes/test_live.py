@@ -12,6 +12,8 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from foxglove_client import FoxgloveClient
@@ -99,6 +101,9 @@ def test_status_line_tells_what_nodes_report(ros):
     assert "2 hands | 29.9 fps | latency 21.0 ms (p95 30.0)" in status.line()
     assert "60 looked at for hands" in status.summary()
     assert not status.camera_finished
+    broken = [KeyValue(key="state", value="source failed"), KeyValue(key="failure", value="film.mp4 is cut off")]
+    status.take(DiagnosticArray(status=[DiagnosticStatus(name="camera_node", values=broken)]))
+    assert status.camera_finished and status.camera_failure == "film.mp4 is cut off"
     node.destroy_node()
 
 
@@ -219,6 +224,20 @@ def test_a_bag_plays_to_its_end_and_is_recorded(short_bag, tmp_path):
 
     with open_source(f"bag:{tmp_path / 'again'}") as source:
         assert sum(1 for _ in source) >= 20
+
+
+def test_a_file_that_breaks_off_ends_with_its_reason(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i in range(3):
+        cv2.imwrite(str(folder / f"{i}.png"), np.random.default_rng(i).integers(0, 256, (48, 64, 3), np.uint8))
+    whole = (folder / "2.png").read_bytes()
+    (folder / "2.png").write_bytes(whole[: len(whole) // 2])
+    process = start_live("--source", f"images:{folder}", "--foxglove", "false")
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 2, output
+    assert "live_node: " in output.splitlines()[-1] and "2.png" in output.splitlines()[-1], output
+    assert "stopped: 2 frames from the camera" in output
 
 
 HANGING = """
