@@ -109,7 +109,7 @@ def _hands(predictions: Predictions, sequence: LabelledSequence, quiet: bool) ->
                 rows.joints_camera[i],
                 int(rows.track_id[i]),
                 None if skins is None else skins[i],
-            )  # fmt: skip
+            )
             for i in np.flatnonzero(rows.frame == index)
         ]
         score.add(item, found, float("nan"))
