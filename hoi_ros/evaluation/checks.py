@@ -108,11 +108,11 @@ def require_finite(values: np.ndarray, *, file: str, field: str) -> None:
     Raises:
         InputError: with the first such row.
     """
-    bad = ~np.isfinite(values).reshape(len(values), -1).all(1)
+    bad = ~np.isfinite(values).all(axis=tuple(range(1, np.ndim(values))))
     if bad.any():
         raise InputError(
-            f"{file}, field '{field}': row {int(np.flatnonzero(bad)[0])} is not finite ({int(bad.sum())} such rows);"
-            " leave out what was not found"
+            f"{file}, field '{field}': row {int(np.flatnonzero(bad)[0])} is not finite ({int(bad.sum())} of {len(bad)}"
+            " rows); leave such rows out"
         )
 
 
@@ -188,8 +188,9 @@ def require_watertight(mesh: TriangleMesh, *, file: str, field: str = "faces") -
     """Refuse a mesh that encloses no volume.
 
     Raises:
-        InputError: names the number of open edges.
+        InputError: names the number of open edges, or a vertex that is not finite.
     """
+    require_finite(mesh.vertices, file=file, field="vertices")
     count = open_edges(mesh)
     if count or not len(mesh.faces):
         what = f"{count} open edges" if len(mesh.faces) else "no triangle"

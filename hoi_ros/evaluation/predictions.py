@@ -13,6 +13,7 @@ from hoi_ros.errors import InputError
 from hoi_ros.evaluation.checks import (
     metres_of,
     require_extent,
+    require_finite,
     require_metres,
     require_places,
     require_rows,
@@ -153,6 +154,7 @@ def _meshes(
     if faces.ndim != 2 or faces.shape[1] != 3 or faces.min(initial=0) < 0 or faces.max(initial=0) >= vertices.shape[1]:
         raise InputError(f"{path}, field 'faces': expected (F, 3) numbers of the {vertices.shape[1]} vertices")
     vertices = metres_of(vertices, units, file=str(path), field="vertices_camera_m")
+    require_finite(vertices, file=str(path), field="vertices_camera_m")
     require_vertices_at_joints(vertices, joints, file=str(path), field="vertices_camera_m")
     return vertices, faces
 

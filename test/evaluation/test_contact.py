@@ -96,3 +96,11 @@ def test_split_vertices_do_not_open_a_mesh():
     corners = box.vertices[box.faces].reshape(-1, 3)
     split = TriangleMesh(corners.astype(np.float32), np.arange(len(corners), dtype=np.int32).reshape(-1, 3))
     assert open_edges(split) == 0
+
+
+def test_a_solid_needs_finite_vertices():
+    box = mesh_of(trimesh.creation.box((0.1, 0.1, 0.1)))
+    vertices = box.vertices.copy()
+    vertices[3, 1] = np.nan
+    with pytest.raises(InputError, match=r"mug\.ply, field 'vertices': row 3 is not finite \(1 of 8 rows\)"):
+        m.Solid(TriangleMesh(vertices, box.faces), "mug.ply")

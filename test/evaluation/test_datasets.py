@@ -12,7 +12,7 @@ from lookalikes import JOINTS, POSE, SIZE
 from hoi_ros.datatypes import TriangleMesh
 from hoi_ros.errors import InputError
 from hoi_ros.evaluation.datasets import DATASETS, LabelledSequence, detect, open_dataset
-from hoi_ros.evaluation.datasets.files import read_mesh, read_pickle
+from hoi_ros.evaluation.datasets.files import read_mesh, read_npz, read_pickle
 from hoi_ros.evaluation.datasets.hot3d import fisheye624, pinhole_picture
 from hoi_ros.geometry import project
 from hoi_ros.reconstruction.mesh_io import save_mesh
@@ -218,3 +218,39 @@ def test_an_object_in_millimetres_is_refused(tmp_path):
     save_mesh(TriangleMesh(mesh.vertices * 1000, mesh.faces), tmp_path / "meshes/box.ply")
     with pytest.raises(InputError, match=r"box\.ply, field 'vertices'.*it looks like mm: write metres there"):
         open_dataset(tmp_path)[0].object_mesh()
+
+
+def test_a_damaged_npz_is_named(tmp_path):
+    good = tmp_path / "good.npz"
+    np.savez_compressed(good, a=np.arange(5000))
+    content = good.read_bytes()
+    assert read_npz(good)["a"][-1] == 4999
+    np.save(tmp_path / "array.npy", np.arange(3))
+    middle = len(content) // 2
+    damaged = {
+        "empty": b"", "cut": content[:middle], "garbage": b"no archive", "array": (tmp_path / "array.npy").read_bytes(),
+        "changed": content[:middle] + bytes(200) + content[middle + 200 :],
+    }  # fmt: skip
+    for name, data in damaged.items():
+        (tmp_path / f"{name}.npz").write_bytes(data)
+        with pytest.raises(InputError, match=rf"{name}\.npz cannot be read as NPZ: .+; write or copy it again"):
+            read_npz(tmp_path / f"{name}.npz")
+
+
+@pytest.mark.parametrize("kind", ["obj", "ply", "glb", "stl"])
+def test_a_mesh_without_triangles_is_named(tmp_path, kind):
+    path = tmp_path / f"thing.{kind}"
+    for content in (b"", b"no mesh at all\n" * 9, bytes(range(256))):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=rf"mesh .*thing\.{kind}.*; write or copy it again") as caught:
+            read_mesh(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_mesh_of_bad_numbers_is_named(tmp_path):
+    lookalikes.text(tmp_path / "nan.obj", "v 0 0 0\nv nan 0 0\nv 0 1 0\nf 1 2 3\n")
+    with pytest.raises(InputError, match=r"nan\.obj, field 'vertices': row 1 is not finite"):
+        read_mesh(tmp_path / "nan.obj")
+    lookalikes.text(tmp_path / "faces.obj", "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 9\n")
+    with pytest.raises(InputError, match=r"faces\.obj"):
+        read_mesh(tmp_path / "faces.obj")

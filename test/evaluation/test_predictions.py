@@ -122,3 +122,10 @@ def test_a_bad_line_of_poses_has_its_number(tmp_path, line, what):
 def test_poses_that_are_no_text(tmp_path):
     (tmp_path / "object_poses.txt").write_bytes(b"\xff\xfe\x00\x80")
     assert "object_poses.txt cannot be read as text" in refused(tmp_path)
+
+
+def test_vertices_are_finite(tmp_path):
+    skin = SKIN.copy()
+    skin[1, 5] = np.nan
+    write_hands(tmp_path, vertices_camera_m=skin)
+    assert "hands.npz, field 'vertices_camera_m': row 1 is not finite" in refused(tmp_path)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import zlib
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import cv2
 import numpy as np
 
 from hoi_ros.datatypes import CameraIntrinsics, TriangleMesh
 from hoi_ros.errors import InputError
-from hoi_ros.evaluation.checks import require_extent
+from hoi_ros.evaluation.checks import require_extent, require_finite
 
 MESH_SUFFIXES = (".obj", ".ply", ".glb", ".stl")
 
@@ -128,13 +130,21 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     """All arrays of an NPZ file.
 
     Raises:
-        InputError: unreadable.
+        InputError: unreadable, empty or cut short.
     """
     try:
-        with np.load(path, allow_pickle=False) as data:
+        data = np.load(path, allow_pickle=False)
+        if not isinstance(data, np.lib.npyio.NpzFile):
+            raise ValueError("one array, not an archive of named ones")
+        with data:
             return {name: data[name] for name in data.files}
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as NPZ: {error}") from error
+    except (OSError, ValueError, EOFError, BadZipFile, NotImplementedError, zlib.error) as error:
+        raise InputError(f"{path} cannot be read as NPZ: {_line(error)}; write or copy it again") from error
+
+
+def _line(error: Exception) -> str:
+    """What an error says, in one line."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def need_fields(record: Any, names: tuple[str, ...], path: Path) -> None:
@@ -152,14 +162,22 @@ def read_mesh(path: Path) -> TriangleMesh:
     """A mesh file in metres, with colours at its vertices where it has any.
 
     Raises:
-        InputError: unreadable.
+        InputError: unreadable, without triangles, or not all its numbers are finite.
     """
     import trimesh
 
     try:
+        raw: Any = trimesh.load(path, force="mesh", process=False)
         body: Any = trimesh.load(path, force="mesh")
-    except (OSError, ValueError) as error:
-        raise InputError(f"mesh {path} cannot be read: {error}") from error
+    # What the parsers of trimesh raise on damaged files of every kind.
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, NotImplementedError, EOFError) as error:
+        raise InputError(f"mesh {path} cannot be read: {_line(error)}; write or copy it again") from error
+    # The second reading leaves out vertices that are not finite, and says nothing of it.
+    require_finite(np.asarray(raw.vertices), file=f"mesh {path}", field="vertices")
+    if not len(body.faces):
+        raise InputError(f"mesh {path}, field 'faces': it holds no triangle; write or copy it again")
+    if body.faces.min() < 0 or body.faces.max() >= len(body.vertices):
+        raise InputError(f"mesh {path}, field 'faces': they name vertices that are not there; write it again")
     colors = None
     if hasattr(body.visual, "to_color"):
         body.visual = body.visual.to_color()
