@@ -191,7 +191,7 @@ class _ObjectRun:
             self._judge_meshes(truth)
         if self.options.out is not None:
             name = self.sequence.name.replace("/", "_").replace(":", "_")
-            self.drift.worst.save(self.options.out / f"failure_tracking_{name}.jpg", "object, worst ADD mm")
+            self.drift.worst.save(self.options.out / f"failure_tracking_{name}.jpg", "object, worst ADD mm where found")
 
     def _judge_track(self, method: str, track: _Track, truth: np.ndarray, points: np.ndarray) -> None:
         poses = np.array(track.poses)

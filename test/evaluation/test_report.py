@@ -1,5 +1,9 @@
 """Reports of whole sequences."""
 
+import re
+from fnmatch import fnmatch
+from pathlib import Path
+
 import numpy as np
 import pytest
 import trimesh
@@ -106,6 +110,18 @@ def test_first_found_pose_is_the_one_that_is_aligned():
     lost = np.full_like(POSES, np.nan)
     assert np.isnan(align_first_pose(lost, POSES)).all()
     assert pose_report(lost, POSES, POINTS)["add_auc"] == 0
+
+
+def test_every_figure_is_explained():
+    page = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    explained = re.findall(r"`([\w.*]+)`", page)
+    pixels = HANDS[..., :2]
+    figures = {
+        **hand_report(HANDS, HANDS, joints_px=pixels, truth_px=pixels, sides=["left"], truth_sides=["left"]),
+        **mesh_report(HANDS, HANDS), **pose_report(POSES, POSES, POINTS),
+    }  # fmt: skip
+    unexplained = [name for name in figures if not any(fnmatch(name, pattern) for pattern in explained)]
+    assert unexplained == ["hands", "frames"], "what these two count is plain"
 
 
 def test_table():
