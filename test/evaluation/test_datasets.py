@@ -1,5 +1,6 @@
 """Readers of data sets on tiny look-alike folders: layout, joint order, units, frames, and what a wrong folder says."""
 
+import json
 import pickle
 import shutil
 from pathlib import Path
@@ -142,7 +143,7 @@ def test_bad_values_name_file_and_field(tmp_path):
     lookalikes.freihand(tmp_path / "a")
     path = tmp_path / "a/evaluation_xyz.json"
     path.write_text(str((JOINTS[None] * 1000).tolist()))
-    with pytest.raises(InputError, match=r"evaluation_xyz\.json, field 'xyz'.*--units mm"):
+    with pytest.raises(InputError, match=r"evaluation_xyz\.json, field 'xyz'.*it looks like mm: write metres there"):
         open_dataset(tmp_path / "a")
     path.write_text("[]")
     with pytest.raises(InputError, match=r"evaluation_xyz\.json, field 'xyz' is empty"):
@@ -254,3 +255,74 @@ def test_a_mesh_of_bad_numbers_is_named(tmp_path):
     lookalikes.text(tmp_path / "faces.obj", "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 9\n")
     with pytest.raises(InputError, match=r"faces\.obj"):
         read_mesh(tmp_path / "faces.obj")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\x80\xff\x00", "cannot be read as YAML"),
+        (b"a: [1\nb: 2", "cannot be read as YAML"),
+        (b"", "expected fields with values"),
+        (b"- 1\n", "expected fields with values"),
+    ],
+)
+def test_damaged_descriptions_of_dexycb_are_named(tmp_path, content, said):
+    for name in ("20200709-subject-01/20200709_141754/meta.yml", "calibration/intrinsics/836212060125_640x480.yml"):
+        lookalikes.dexycb(tmp_path)
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match=rf"{name}.*{said}") as caught:
+            open_dataset(tmp_path)
+        assert "\n" not in str(caught.value)
+
+
+def test_bad_values_of_dexycb_are_named(tmp_path):
+    lookalikes.dexycb(tmp_path)
+    meta = tmp_path / "20200709-subject-01/20200709_141754/meta.yml"
+    for bad in ("mano_sides: [left]\nycb_ids: [2]\nycb_grasp_ind: 7", "mano_sides: []\nycb_ids: [2]\nycb_grasp_ind: 0"):
+        meta.write_text(bad)
+        with pytest.raises(InputError, match=r"meta\.yml: expected mano_sides a list"):
+            open_dataset(tmp_path)
+    meta.write_text("mano_sides: [L]\nycb_ids: [2]\nycb_grasp_ind: 0")
+    with pytest.raises(InputError, match=r"meta\.yml, field 'mano_sides': row 0 is 'L'"):
+        open_dataset(tmp_path)
+    meta.write_text("mano_sides: [left]\nycb_ids: [2, 5]\nycb_grasp_ind: 1")
+    labels = meta.parent / "836212060125/labels_000000.npz"
+    good = dict(np.load(labels))
+    for field, value in (("joint_3d", JOINTS[None, :5]), ("pose_y", np.zeros((1, 3, 4))), ("pose_y", np.zeros((2, 4)))):
+        np.savez(labels, **good | {field: value})
+        with pytest.raises(InputError, match=rf"labels_000000\.npz, field '{field}'"):
+            open_dataset(tmp_path)[0][0]
+    camera = tmp_path / "calibration/intrinsics/836212060125_640x480.yml"
+    for bad in ("color: {fx: a, fy: 1, ppx: 1, ppy: 1}", "color: null"):
+        camera.write_text(bad)
+        with pytest.raises(InputError, match=r"640x480\.yml.*field '(color|fx)'"):
+            open_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "said"),
+    [
+        ("xyz", JOINTS[None, :5].tolist(), "1x5x3 numbers, expected Nx21x3"),
+        ("xyz", {"0": JOINTS.tolist()}, "expected a list of Nx21x3 numbers"),
+        ("xyz", [JOINTS.tolist(), JOINTS[:5].tolist()], "expected a list of Nx21x3 numbers"),
+        ("K", [[1.0, 2.0]], "1x2 numbers, expected Nx3x3"),
+        ("K", {}, "expected a list of Nx3x3 numbers"),
+        ("verts", [[[0.0, 0.0]]], "1x1x2 numbers, expected NxNx3"),
+        ("verts", (np.repeat(JOINTS, 3, axis=0)[None] * 1000).tolist(), "row 0 .* one unit"),
+    ],
+)
+def test_labels_of_freihand_of_another_form_are_named(tmp_path, kind, value, said):
+    lookalikes.freihand(tmp_path)
+    (tmp_path / f"evaluation_{kind}.json").write_text(json.dumps(value))
+    with pytest.raises(InputError, match=rf"evaluation_{kind}\.json, field '{kind}': {said}"):
+        open_dataset(tmp_path)
+
+
+def test_labels_of_hands_real_of_another_form_are_named(tmp_path):
+    lookalikes.hands_real(tmp_path)
+    good = dict(np.load(tmp_path / "gt_dev_every4th.npz"))
+    for field, value in (("joints_cm", good["joints_cm"][:, :5]), ("bbox_xywh", np.zeros((1, 3))),
+                         ("joints_cm", good["joints_cm"] * 10)):  # fmt: skip
+        np.savez(tmp_path / "gt_dev_every4th.npz", **good | {field: value})
+        with pytest.raises(InputError, match=rf"gt_dev_every4th\.npz, field '{field}'"):
+            open_dataset(tmp_path)

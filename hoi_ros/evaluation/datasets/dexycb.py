@@ -14,10 +14,12 @@ import numpy as np
 
 from hoi_ros.datatypes import CameraIntrinsics, RgbdFrame, TriangleMesh
 from hoi_ros.errors import InputError
+from hoi_ros.evaluation.checks import require_sides, shaped
 from hoi_ros.evaluation.datasets.files import (
     expect,
     expect_any,
     need_fields,
+    one_line,
     read_color,
     read_depth,
     read_mesh,
@@ -44,13 +46,19 @@ class DexYcbSequence(LabelledSequence):
         path = expect(folder.parent / "meta.yml", NAME, "the recording's description")
         meta = _read_yaml(path)
         need_fields(meta, ("mano_sides", "ycb_ids", "ycb_grasp_ind"), path)
-        self._side = meta["mano_sides"][0]
-        self._grasped = int(meta["ycb_grasp_ind"])
-        self._ycb_id = int(meta["ycb_ids"][self._grasped])
+        try:
+            self._side = meta["mano_sides"][0]
+            self._grasped = int(meta["ycb_grasp_ind"])
+            self._ycb_id = int(meta["ycb_ids"][self._grasped])
+        except (TypeError, ValueError, LookupError) as error:
+            expected = "mano_sides a list of sides, ycb_grasp_ind the number of a row of ycb_ids"
+            raise InputError(f"{path}: expected {expected} ({error})") from error
+        require_sides(np.array([self._side]), file=str(path), field="mano_sides")
         path = expect(root / "calibration" / "intrinsics" / f"{folder.name}_640x480.yml", NAME, "the camera")
-        color = _read_yaml(path).get("color", {})
+        color = _read_yaml(path).get("color")
+        color = color if isinstance(color, dict) else {}
         need_fields(color, ("fx", "fy", "ppx", "ppy"), path)
-        fx, fy, cx, cy = (float(color[k]) for k in ("fx", "fy", "ppx", "ppy"))
+        fx, fy, cx, cy = shaped([color[k] for k in ("fx", "fy", "ppx", "ppy")], (4,), file=str(path), field="color")
         self._camera = CameraIntrinsics(640, 480, fx, fy, cx, cy)
 
     def __len__(self) -> int:
@@ -64,9 +72,15 @@ class DexYcbSequence(LabelledSequence):
         need_fields(labels, ("seg", "pose_y", "joint_3d"), label_path)
         depth = read_depth(expect(self._folder / f"aligned_depth_to_color_{number}.png", NAME, "its depth"))
         frame = RgbdFrame(read_color(path), self._camera, round(index * 1e9 / self.fps), index, depth, name=path.name)
-        joints = labels["joint_3d"].reshape(21, 3).astype(np.float64)
+        file = str(label_path)
+        joints = shaped(labels["joint_3d"], (1, 21, 3), file=file, field="joint_3d")[0]
+        poses = shaped(labels["pose_y"], (-1, 3, 4), file=file, field="pose_y")
+        if len(poses) <= self._grasped:
+            raise InputError(
+                f"{file}, field 'pose_y': {len(poses)} poses, expected one for each of ycb_ids in meta.yml"
+            )
         hands = () if (joints == -1).all() else (HandLabel(self._side, joints),)
-        pose = np.vstack([labels["pose_y"][self._grasped], [0, 0, 0, 1]]).astype(np.float64)
+        pose = np.vstack([poses[self._grasped], [0, 0, 0, 1]]).astype(np.float64)
         return LabelledFrame(
             frame, hands, True, pose if np.abs(pose[:3, :3]).sum() > 0 else None,
             labels["seg"] == self._ycb_id, labels["seg"] == HAND_LABEL,
@@ -77,13 +91,16 @@ class DexYcbSequence(LabelledSequence):
         return read_mesh(found[0]) if found else None
 
 
-def _read_yaml(path: Path) -> Any:
+def _read_yaml(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError(f"{path} cannot be read as YAML: {error}") from error
+        record = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path} cannot be read as YAML: {one_line(error)}; copy it again") from error
+    if not isinstance(record, dict):
+        raise InputError(f"{path}: expected fields with values, found {type(record).__name__}; copy it again")
+    return record
 
 
 def open_dexycb(folder: Path) -> list[LabelledSequence]:

@@ -139,10 +139,10 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         with data:
             return {name: data[name] for name in data.files}
     except (OSError, ValueError, EOFError, BadZipFile, NotImplementedError, zlib.error) as error:
-        raise InputError(f"{path} cannot be read as NPZ: {_line(error)}; write or copy it again") from error
+        raise InputError(f"{path} cannot be read as NPZ: {one_line(error)}; write or copy it again") from error
 
 
-def _line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     """What an error says, in one line."""
     return " ".join(str(error).split()) or type(error).__name__
 
@@ -171,7 +171,7 @@ def read_mesh(path: Path) -> TriangleMesh:
         body: Any = trimesh.load(path, force="mesh")
     # What the parsers of trimesh raise on damaged files of every kind.
     except (OSError, ValueError, LookupError, TypeError, AttributeError, NotImplementedError, EOFError) as error:
-        raise InputError(f"mesh {path} cannot be read: {_line(error)}; write or copy it again") from error
+        raise InputError(f"mesh {path} cannot be read: {one_line(error)}; write or copy it again") from error
     # The second reading leaves out vertices that are not finite, and says nothing of it.
     require_finite(np.asarray(raw.vertices), file=f"mesh {path}", field="vertices")
     if not len(body.faces):

@@ -11,7 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from hoi_ros.datatypes import RgbdFrame
-from hoi_ros.evaluation.checks import require_metres, require_rows, require_same_length
+from hoi_ros.evaluation.checks import (
+    require_metres,
+    require_rows,
+    require_same_length,
+    require_vertices_at_joints,
+    shaped,
+)
 from hoi_ros.evaluation.datasets.files import expect, expect_any, intrinsics_of, read_color, read_json
 from hoi_ros.evaluation.datasets.records import HandLabel, LabelledFrame, LabelledSequence
 
@@ -35,12 +41,24 @@ class FreiHand(LabelledSequence):
         paths = {k: folder / f"{split}_{k}.json" for k in ("K", "xyz", "verts")}
         for kind in ("K", "xyz"):
             expect(paths[kind], NAME, f"the labels '{kind}'")
-        self._cameras = np.array(read_json(paths["K"]), np.float64)
-        self._joints = np.array(read_json(paths["xyz"]), np.float64)
-        self._vertices = np.array(read_json(paths["verts"]), np.float32) if paths["verts"].exists() else None
-        require_rows(len(self._joints), file=str(paths["xyz"]), field="xyz")
-        require_same_length({"K": len(self._cameras), "xyz": len(self._joints)}, file=str(folder))
-        require_metres(self._joints, file=str(paths["xyz"]), field="xyz")
+        self._cameras = self._read(paths["K"], "K", (3, 3))
+        self._joints = self._read(paths["xyz"], "xyz", (21, 3))
+        counts = {"K": len(self._cameras), "xyz": len(self._joints)}
+        require_metres(self._joints, file=str(paths["xyz"]), field="xyz", fixed=True)
+        self._vertices: np.ndarray | None = None
+        if paths["verts"].exists():
+            self._vertices = self._read(paths["verts"], "verts", (-1, 3))
+            counts["verts"] = len(self._vertices)
+        require_same_length(counts, file=str(folder))
+        if self._vertices is not None:
+            require_vertices_at_joints(self._vertices, self._joints, file=str(paths["verts"]), field="verts")
+
+    @staticmethod
+    def _read(path: Path, field: str, shape: tuple[int, ...]) -> np.ndarray:
+        """Labels (N, *shape), one at least."""
+        rows = read_json(path)
+        require_rows(len(rows) if isinstance(rows, list) else 1, file=str(path), field=field)
+        return shaped(rows, (-1, *shape), file=str(path), field=field)
 
     def __len__(self) -> int:
         return len(self._images)
@@ -49,7 +67,7 @@ class FreiHand(LabelledSequence):
         path = self._images[index]
         row, color = int(path.stem) % len(self._joints), read_color(path)
         frame = RgbdFrame(color, intrinsics_of(self._cameras[row], color), index, index, name=path.name)
-        vertices = None if self._vertices is None else self._vertices[row]
+        vertices = None if self._vertices is None else self._vertices[row].astype(np.float32)
         return LabelledFrame(frame, (HandLabel("right", self._joints[row], None, vertices),), all_hands_labelled=True)
 
 

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from hoi_ros.datatypes import CameraIntrinsics, RgbdFrame
-from hoi_ros.evaluation.checks import metres_of, require_same_length
+from hoi_ros.evaluation.checks import metres_of, require_metres, require_same_length, shaped
 from hoi_ros.evaluation.datasets.files import expect, need_fields, read_color, read_npz
 from hoi_ros.evaluation.datasets.records import HandLabel, LabelledFrame, LabelledSequence
 
 LABELS = "gt_dev_every4th.npz"
-FIELDS = ("index", "joints_cm", "fx_fy_u0_v0", "bbox_xywh")
+FIELDS: dict[str, tuple[int, ...]] = {"index": (), "joints_cm": (21, 3), "fx_fy_u0_v0": (4,), "bbox_xywh": (4,)}
+"""Each field's shape after the row."""
 
 
 class HandsReal(LabelledSequence):
@@ -34,9 +35,12 @@ class HandsReal(LabelledSequence):
         path = expect(folder / LABELS, self.name, "the labels")
         self._images = expect(folder / "images", self.name, "the pictures")
         self._labels = read_npz(path)
-        need_fields(self._labels, FIELDS, path)
+        need_fields(self._labels, tuple(FIELDS), path)
+        for name, shape in FIELDS.items():
+            shaped(self._labels[name], (-1, *shape), file=str(path), field=name)
         require_same_length({name: len(self._labels[name]) for name in FIELDS}, file=str(path))
         self._joints = metres_of(self._labels["joints_cm"], "cm", file=str(path), field="joints_cm")
+        require_metres(self._joints, file=str(path), field="joints_cm", unit="cm", fixed=True)
 
     def __len__(self) -> int:
         return len(self._joints)
