@@ -1,8 +1,9 @@
 """What sees: camera_node, unless another driver publishes (source:=topics)."""
 
 from hoi_ros.nodes.launch_actions import describe, node_process
+from hoi_ros.nodes.node_configs import PICTURE_READERS
 
-NAMES = ("source", "loop", "params_file", "camera_namespace")
+NAMES = ("source", "composed", "loop", "record", "params_file", "camera_namespace")
 
 
 def start(values):
@@ -10,7 +11,11 @@ def start(values):
         return []
     if not values["source"]:
         raise RuntimeError("with composed:=false give source:=..., e.g. source:=sim or source:=realsense")
-    return [node_process("camera_node", values, {"source": values["source"], "loop": values["loop"] == "true"})]
+    parameters = {"source": values["source"], "loop": values["loop"] == "true"}
+    if values["composed"] == "false":  # started with all the others: a file waits for them
+        recorder = ["recorder_node"] if values["record"] else []
+        parameters["readers"] = " ".join((*PICTURE_READERS, *recorder))
+    return [node_process("camera_node", values, parameters)]
 
 
 def generate_launch_description():

@@ -131,9 +131,11 @@ class HoiNode(LifecycleNode):
             self._setup_error = InputError(str(error))
         except Exception as error:  # rclpy drops what leaves a transition; `autostart` raises it again
             self._setup_error = error
-            self.get_logger().error(traceback.format_exc())
+            if self.context.ok():  # else it was stopped meanwhile: what was being created lost its context
+                self.get_logger().error(traceback.format_exc())
         if self._setup_error is not None:
-            self.get_logger().error(f"configure failed: {self._setup_error}")
+            if self.context.ok():
+                self.get_logger().error(f"configure failed: {self._setup_error}")
             self.diagnostics.state = "unconfigured"
             self._give_back()
             return TransitionCallbackReturn.FAILURE

@@ -28,6 +28,8 @@ from hoi_ros.sources import SourceConfig, open_source
 LIVE_KINDS = ("realsense", "webcam")
 DEFAULT_RATE_HZ = 30.0
 OPENING_TIMEOUT_S, OPENING_POLL_S = 20.0, 0.1
+READERS_TIMEOUT_S, READERS_POLL_S, READERS_SETTLE_S = 30.0, 0.05, 0.3
+"""How long a file waits for its readers, how often it looks, and what they get to find each other."""
 DRIFT_NS = 100_000_000
 DELAY_FRAMES = 15
 
@@ -208,6 +210,8 @@ class CameraNode(HoiNode):
         try:
             if self._source is None:
                 self._source = self._open()
+            if not self._source.live:
+                self._await_readers()
             pacer = self._pacer()
             for frame in self._source:
                 if not self._send(frame, pacer):
@@ -224,6 +228,29 @@ class CameraNode(HoiNode):
                 self.diagnostics.say(f"crash, {kind_of(error)}", f"the source failed: {error}\n{trace}", "error")
             return False
         return True
+
+    def _await_readers(self) -> None:
+        """Hold a file back until the nodes named in `readers` have subscribed, so that none misses its begin."""
+        names = set(self.setting(CameraNodeConfig).readers.split())
+        end = time.monotonic() + READERS_TIMEOUT_S
+        while names and not self._stopping.is_set():
+            missing = " ".join(sorted(names - self._readers(len(names))))
+            if not missing:
+                self._stopping.wait(READERS_SETTLE_S)
+                return
+            if time.monotonic() >= end:
+                self.diagnostics.say("readers", f"{missing} never came to read the pictures: beginning all the same")
+                return
+            self.diagnostics.state = f"waiting for {missing}"
+            self._stopping.wait(READERS_POLL_S)
+
+    def _readers(self, least: int) -> set[str]:
+        """Names of the nodes that read all topics; none while these have fewer readers than `least`."""
+        publishers = (self._color, self._depth, self._info)
+        if min(one.get_subscription_count() for one in publishers) < least:
+            return set()
+        found = [{info.node_name for info in self.get_subscriptions_info_by_topic(p.topic_name)} for p in publishers]
+        return set.intersection(*found)
 
     def _pacer(self) -> Pacer | None:
         config = self.setting(CameraNodeConfig)

@@ -24,7 +24,7 @@ from hoi_ros.nodes.dds_profile import use_shared_memory_profile
 from hoi_ros.nodes.live_plan import LiveOptions, LivePlan, make_plan
 from hoi_ros.nodes.live_processes import Child, Supervisor
 from hoi_ros.nodes.live_status import Deadline, LiveStatus
-from hoi_ros.nodes.node_configs import NODE_CONFIGS
+from hoi_ros.nodes.node_configs import NODE_CONFIGS, PICTURE_READERS
 from hoi_ros.nodes.recorder_node import holds_frames
 from hoi_ros.nodes.share import share_file
 from hoi_ros.nodes.stopping import Stop, stop_signals
@@ -35,6 +35,8 @@ TOPICS_SHOWN = (
     "/hands/mesh /hands/skeleton /hands/{left,right}/... /hands/overlay /object/pose /object/mesh /diagnostics"
 )
 _TICK_S = 0.1
+_DRAIN_S = 10.0
+"""What the nodes get for a file's last frames when each is a process."""
 
 
 def run_live(options: LiveOptions, stop: Stop | None = None) -> int:
@@ -151,10 +153,15 @@ def _run_processes(plan: LivePlan, remappings: list[str], stop: Stop) -> None:
         stop.starting = False
         _announce(plan, status, "one process a node", f"ws://localhost:{plan.foxglove_port}")
         end = Deadline(plan.options.duration_s)
-        while not end.reached and not stop.asked and not status.camera_finished:
+        last_frames: Deadline | None = None
+        while not end.reached and not stop.asked and not status.drained(PICTURE_READERS):
             executor.spin_once(timeout_sec=_TICK_S)
             status.tick()
             children.watch()
+            if status.camera_finished and last_frames is None:
+                last_frames = Deadline(_DRAIN_S)
+            if last_frames is not None and last_frames.reached:
+                break
     finally:
         children.stop()
         if stop.starting or not _recorded(plan):

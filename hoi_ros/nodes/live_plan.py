@@ -13,7 +13,7 @@ from hoi_ros.config import describe_settings, make_config
 from hoi_ros.device import resolve_device
 from hoi_ros.errors import InputError, unknown_name
 from hoi_ros.nodes.foxglove_node import FoxgloveConfig, check_port
-from hoi_ros.nodes.node_configs import NODE_CONFIGS, NodeConfig, core_config
+from hoi_ros.nodes.node_configs import NODE_CONFIGS, PICTURE_READERS, NodeConfig, core_config
 from hoi_ros.nodes.recorder_node import RecorderConfig, check_recording_path
 
 VIEWER_CONFIGS = {"foxglove_node": (NodeConfig, FoxgloveConfig), "recorder_node": (NodeConfig, RecorderConfig)}
@@ -128,6 +128,9 @@ def _node_parameters(options: LiveOptions, source: str) -> dict[str, dict[str, A
     out["camera_node"] |= {"source": source}
     if options.loop or source.split(":", 1)[0] == "sim":
         out["camera_node"]["loop"] = True
+    if not options.composed:
+        recorder = ["recorder_node"] if options.record is not None else []
+        out["camera_node"].setdefault("readers", " ".join((*PICTURE_READERS, *recorder)))
     if options.frames:
         out["camera_node"]["max_frames"] = options.frames
     for node in ("hand_node", "tracker_node", "reconstruction_node"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -64,13 +65,17 @@ class LiveStatus:
         """Node to the values it last reported."""
         self.first_mesh_s: float | None = None
         """Age of the process when the first hand mesh arrived."""
+        self._frames_after_end: dict[str, list[str]] = {}
+        """Node to the frame counts it reported since the camera finished."""
         self._diagnostics = node.create_subscription(DiagnosticArray, "/diagnostics", self.take, RESULT)
         self._mesh: Any = node.create_subscription(MarkerArray, "hands/mesh", self._on_mesh, RESULT, raw=True)
 
     def take(self, message: DiagnosticArray) -> None:
         """Remember what nodes report."""
         for status in message.status:
-            self.nodes[status.name] = {value.key: value.value for value in status.values}
+            values = self.nodes[status.name] = {value.key: value.value for value in status.values}
+            if self.camera_finished:
+                self._frames_after_end.setdefault(status.name, []).append(values.get("frames", ""))
 
     def say(self, text: str) -> None:
         """Print a line of its own."""
@@ -121,6 +126,11 @@ class LiveStatus:
     def camera_finished(self) -> bool:
         """True when a file was played out, or broke off."""
         return self.nodes.get("camera_node", {}).get("state") in ("finished", "source failed")
+
+    def drained(self, nodes: Iterable[str]) -> bool:
+        """True when the camera finished and each node has since reported the same frame count twice running."""
+        reports = [self._frames_after_end.get(node, []) for node in nodes]
+        return self.camera_finished and all(len(counts) > 1 and counts[-1] == counts[-2] for counts in reports)
 
     def summary(self) -> str:
         """What was done in all."""

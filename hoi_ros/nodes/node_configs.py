@@ -32,6 +32,9 @@ class CameraNodeConfig:
         "clock", "clock: stamps on the ROS clock; source: as the source gave them", choices=("clock", "source")
     )
     depth_encoding: str = setting("16UC1", "16UC1 is mm, 32FC1 is m", choices=("16UC1", "32FC1"))
+    readers: str = setting(
+        "", "nodes (names with spaces between) that must read the pictures before a file begins; waits 30 s at most"
+    )
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,8 @@ NODE_CONFIGS: dict[str, tuple[type, ...]] = {
     "reconstruction_node": (NodeConfig, ComputeConfig, InputConfig, ReconstructionNodeConfig),
 }
 """Node to its own settings; the core's come beside them."""
+PICTURE_READERS = ("hand_node", "tracker_node", "reconstruction_node")
+"""Nodes that work on the camera's topics."""
 
 
 def core_config(node: str) -> type:

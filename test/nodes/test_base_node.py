@@ -122,6 +122,21 @@ def test_a_fault_while_configuring_comes_out_as_it_was_raised(make_node, monkeyp
     assert node.diagnostics.state == "unconfigured"
 
 
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_stop_while_configuring_is_no_fault(make_node, monkeypatch, stopped, capfd):
+    node = make_node()
+
+    def setup():
+        if stopped:
+            monkeypatch.setattr(node.context, "ok", lambda: False)
+        raise RuntimeError("context is invalid")
+
+    monkeypatch.setattr(node, "setup", setup)
+    with pytest.raises(RuntimeError, match="context is invalid"):
+        node.autostart()
+    assert ("configure failed" in capfd.readouterr().err) is not stopped
+
+
 def test_a_crash_is_skipped_said_once_and_three_in_a_row_reset(make_node, monkeypatch):
     node, said = make_node(), []
     monkeypatch.setattr(node.diagnostics, "_log", lambda level, text: said.append((level, text)))

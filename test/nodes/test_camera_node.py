@@ -123,6 +123,40 @@ def test_topics_and_bus_carry_the_same_frame(ros, monkeypatch, encoding):
         executor.shutdown()
 
 
+def test_a_file_waits_for_its_readers(ros, monkeypatch):
+    monkeypatch.setattr(module, "open_source", lambda spec, config: ListSource(make_frames()))
+    node, executor, got = CameraNode({"source": "rgbd:x", "readers": "late"}), SingleThreadedExecutor(), []
+    node.autostart()
+    executor.add_node(node)
+    spin_until(executor, lambda: node.diagnostics.state == "waiting for late")
+    reader = ros.create_node("late")
+    executor.add_node(reader)
+    for kind, topic in ((CameraInfo, "color/camera_info"), (Image, "aligned_depth_to_color/image_raw"),
+                        (Image, "color/image_raw")):  # fmt: skip
+        assert node.diagnostics.frames == 0
+        reader.create_subscription(kind, topic, got.append, IMAGE_IN)
+    try:
+        spin_until(executor, lambda: node.finished and len(got) == 3 * 6)
+    finally:
+        node.close()
+        reader.destroy_node()
+        executor.shutdown()
+
+
+def test_readers_that_never_come_do_not_hold_a_file_for_good(ros, monkeypatch):
+    monkeypatch.setattr(module, "open_source", lambda spec, config: ListSource(make_frames()))
+    monkeypatch.setattr(module, "READERS_TIMEOUT_S", 0.1)
+    node, executor = CameraNode({"source": "rgbd:x", "readers": "nobody"}), SingleThreadedExecutor()
+    node.autostart()
+    executor.add_node(node)
+    try:
+        spin_until(executor, lambda: node.finished)
+        assert node.diagnostics.frames == 6 and "nobody never came" in node.diagnostics._troubles["readers"][0]
+    finally:
+        node.close()
+        executor.shutdown()
+
+
 def test_a_folder_plays_looped_with_growing_stamps(ros, pictures):
     bus = FrameBus()
     slot = bus.frames.subscribe()

@@ -90,7 +90,8 @@ def test_parameters_are_those_of_the_nodes(monkeypatch):
             names = {info.name for info in describe_settings(one)}
             make_config(one, {key: value for key, value in values.items() if key in names})
         seen[node.executable] = values
-    assert seen["camera_node"] == {"source": "sim", "loop": True}
+    readers = "hand_node tracker_node reconstruction_node recorder_node"
+    assert seen["camera_node"] == {"source": "sim", "loop": True, "readers": readers}
     assert seen["hand_node"] == {"device": "cuda", "estimator": "handos"}
     assert seen["foxglove_node"] == {"port": 9002}
     assert seen["recorder_node"]["path"] == "/tmp/x"

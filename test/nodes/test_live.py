@@ -92,6 +92,28 @@ def test_command_line_defaults_leave_the_file_its_say():
     assert plan_of(parameters=files, foxglove=True, foxglove_port=9124).foxglove_port == 9124
 
 
+def test_a_process_a_node_plays_files_from_their_begin_to_their_last_frame(ros, tmp_path):
+    assert "readers" not in plan_of().parameters["camera_node"]
+    readers = plan_of(composed=False, record=tmp_path / "bag").parameters["camera_node"]["readers"].split()
+    assert readers == ["hand_node", "tracker_node", "reconstruction_node", "recorder_node"]
+    node = Node("drain_test")
+    status = LiveStatus(node, quiet=True, stream=io.StringIO())
+
+    def report(name, state, frames):
+        values = [KeyValue(key="state", value=state), KeyValue(key="frames", value=frames)]
+        status.take(DiagnosticArray(status=[DiagnosticStatus(name=name, values=values)]))
+
+    report("hand_node", "waiting", "0")
+    report("hand_node", "waiting", "0")
+    report("camera_node", "finished", "3")
+    assert not status.drained(["hand_node"]), "what it said before the end does not count"
+    for frames, done in (("1", False), ("3", False), ("3", True)):
+        report("hand_node", "1 hand", frames)
+        assert status.drained(["hand_node"]) == done
+    assert not status.drained(["hand_node", "tracker_node"])
+    node.destroy_node()
+
+
 def test_status_line_tells_what_nodes_report(ros):
     node, stream = Node("status_test"), io.StringIO()
     status = LiveStatus(node, quiet=False, stream=stream)
