@@ -326,3 +326,23 @@ def test_labels_of_hands_real_of_another_form_are_named(tmp_path):
         np.savez(tmp_path / "gt_dev_every4th.npz", **good | {field: value})
         with pytest.raises(InputError, match=rf"gt_dev_every4th\.npz, field '{field}'"):
             open_dataset(tmp_path)
+
+
+def test_a_pose_belongs_to_the_picture_of_its_number(tmp_path):
+    lookalikes.rgbd_realsense(tmp_path)
+    whole = open_dataset(tmp_path)[0]
+    expected = whole[1].T_camera_object
+    assert np.abs(expected - whole[0].T_camera_object).max() > 0.05
+    (tmp_path / "color/0000.png").unlink()
+    cut = open_dataset(tmp_path)[0]
+    assert len(cut) == 1 and cut[0].frame.name == "0001.png"
+    np.testing.assert_allclose(cut[0].T_camera_object, expected)
+    for name, said in (
+        ("0007.png", r"camera_poses\.json.*2 poses, and none for 0007\.png"),
+        ("x.png", "x.png has no number"),
+    ):
+        lookalikes.picture(tmp_path / "color" / name)
+        lookalikes.depth(tmp_path / "depth" / name)
+        with pytest.raises(InputError, match=said):
+            open_dataset(tmp_path)
+        (tmp_path / "color" / name).unlink()

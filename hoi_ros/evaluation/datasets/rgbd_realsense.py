@@ -1,8 +1,8 @@
 """`rgbd_realsense`: colour and depth of objects at rest, a moving camera, its poses, meshes and rough start poses.
 
-`color/*.png`, `depth/*.png`, `cam.json`, `camera_poses.json` (camera_from_taggrid), `models/NAME/NAME.obj` and
-`init/NAME.json` (4x4 rough T_camera_object of the first frame). To a tracker of objects it is the same whether the
-object moves or the camera: the true pose is the camera's motion times the rough start pose.
+`color/NNNN.png`, `depth/NNNN.png`, `cam.json`, `camera_poses.json` (camera_from_taggrid, row NNNN),
+`models/NAME/NAME.obj` and `init/NAME.json` (4x4 rough T_camera_object in picture 0000). To a tracker of objects it is
+the same whether the object moves or the camera: the true pose is the camera's motion times the rough start pose.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 
 from hoi_ros.datatypes import RgbdFrame, TriangleMesh
 from hoi_ros.errors import InputError
+from hoi_ros.evaluation.checks import shaped
 from hoi_ros.evaluation.datasets.files import (
     camera_of_json,
     expect,
@@ -40,7 +41,7 @@ class RestingObject(LabelledSequence):
         """Read camera, poses and the object's start.
 
         Raises:
-            InputError: a file is missing.
+            InputError: a file is missing, or a picture's pose.
         """
         self.name = f"{NAME}/{item}"
         self._camera = camera_of_json(expect(folder / "cam.json", NAME, "the camera"))
@@ -50,11 +51,12 @@ class RestingObject(LabelledSequence):
         need_fields(record, (POSES_FIELD,), path)
         self._colors = expect_any(folder / "color", "*.png", NAME, "colour pictures")
         self._depths = [expect(folder / "depth" / p.name, NAME, f"the depth of {p.name}") for p in self._colors]
-        poses = np.array(record[POSES_FIELD], np.float64)
-        if len(poses) < len(self._colors):
-            raise InputError(f"{path}, field '{POSES_FIELD}': {len(poses)} poses for {len(self._colors)} pictures")
-        start = np.array(read_json(expect(folder / "init" / f"{item}.json", NAME, "the start pose")), np.float64)
-        self._poses = poses @ invert_transform(poses[0]) @ start.reshape(4, 4)
+        poses = shaped(record[POSES_FIELD], (-1, 4, 4), file=str(path), field=POSES_FIELD)
+        start_path = expect(folder / "init" / f"{item}.json", NAME, "the start pose")
+        start = shaped(read_json(start_path), (4, 4), file=str(start_path), field="start pose")
+        # A picture's number is its row: a copy may lack pictures, and need not have those of all poses.
+        numbers = [_number(p, len(poses), f"{path}, field '{POSES_FIELD}'") for p in self._colors]
+        self._poses = poses[numbers] @ invert_transform(poses[0]) @ start
         self._mesh_path = expect(folder / "models" / item / f"{item}.obj", NAME, "the mesh")
 
     def __len__(self) -> int:
@@ -74,6 +76,15 @@ class RestingObject(LabelledSequence):
         pixels = project(transform_points(self._poses[0], self.object_mesh().vertices.astype(np.float64)), self._camera)
         hull = cv2.convexHull(np.round(pixels).astype(np.int32))
         return cv2.fillConvexPoly(np.zeros((self._camera.height, self._camera.width), np.uint8), hull, 1) > 0
+
+
+def _number(picture: Path, count: int, poses: str) -> int:
+    """Row of the poses that belongs to a picture."""
+    if not picture.stem.isdecimal():
+        raise InputError(f"{NAME}: {picture} has no number as its name, so no pose; expected 0000.png, ...")
+    if int(picture.stem) >= count:
+        raise InputError(f"{poses}: {count} poses, and none for {picture.name}; expected one for each number")
+    return int(picture.stem)
 
 
 def open_rgbd_realsense(folder: Path) -> list[LabelledSequence]:
