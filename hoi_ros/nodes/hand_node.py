@@ -26,7 +26,7 @@ from hoi_ros.nodes.conversions import (
 from hoi_ros.nodes.frame_bus import FrameBus, HandsFrame
 from hoi_ros.nodes.inputs import FrameInput
 from hoi_ros.nodes.markers import HandMarkers, SkeletonMarkers
-from hoi_ros.nodes.node_configs import ComputeConfig, InputConfig
+from hoi_ros.nodes.node_configs import ComputeConfig, InputConfig, PhotosConfig
 from hoi_ros.nodes.qos import RESULT
 from hoi_ros.nodes.synchronizer import Pair, StampOrder
 from hoi_ros.nodes.transforms import TransformPublisher
@@ -44,7 +44,7 @@ class HandNode(FrameNode):
     """Colour, and depth where there is any, to hands."""
 
     node_name = "hand_node"
-    config_classes = (HandConfig, ComputeConfig, InputConfig)
+    config_classes = (HandConfig, ComputeConfig, InputConfig, PhotosConfig)
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class HandNode(FrameNode):
         if self._order.check(frame.stamp_ns) == "jump":
             self.diagnostics.say("clock", "the pictures' clock jumped back: starting anew")
             self.estimator.reset()
-        hands = self.estimator.estimate(frame)
+        hands = self.estimator.estimate(frame, independent=self.setting(PhotosConfig).independent)
         self._hand_count = len(hands)
         self.publish_hands(frame, hands)
         if self.bus is not None:

@@ -13,7 +13,7 @@ from hoi_ros.config import describe_settings, make_config
 from hoi_ros.device import resolve_device
 from hoi_ros.errors import InputError, unknown_name
 from hoi_ros.nodes.foxglove_node import FoxgloveConfig, check_port
-from hoi_ros.nodes.node_configs import NODE_CONFIGS, PICTURE_READERS, NodeConfig, core_config
+from hoi_ros.nodes.node_configs import NODE_CONFIGS, PICTURE_READERS, NodeConfig, core_config, following_parameters
 from hoi_ros.nodes.recorder_node import RecorderConfig, check_recording_path
 
 VIEWER_CONFIGS = {"foxglove_node": (NodeConfig, FoxgloveConfig), "recorder_node": (NodeConfig, RecorderConfig)}
@@ -135,6 +135,8 @@ def _node_parameters(options: LiveOptions, source: str) -> dict[str, dict[str, A
         out["camera_node"]["max_frames"] = options.frames
     for node in ("hand_node", "tracker_node", "reconstruction_node"):
         _set(out[node], "device", options.device, "auto")
+    for node in ("hand_node", "tracker_node"):
+        out[node] = following_parameters(source) | out[node]
     _set(out["hand_node"], "estimator", options.estimator, "auto")
     _set(out["foxglove_node"], "port", options.foxglove_port, FoxgloveConfig.port)
     if source == "topics":

@@ -47,6 +47,13 @@ class InputConfig:
 
 
 @dataclass(frozen=True)
+class PhotosConfig:
+    """Whether pictures have to do with each other."""
+
+    independent: bool = setting(False, "each picture stands alone (a folder of photos): nothing is followed")
+
+
+@dataclass(frozen=True)
 class ComputeConfig:
     """Where a node computes."""
 
@@ -78,13 +85,18 @@ CORE_CONFIGS = {
 }
 NODE_CONFIGS: dict[str, tuple[type, ...]] = {
     "camera_node": (NodeConfig, CameraNodeConfig),
-    "hand_node": (NodeConfig, ComputeConfig, InputConfig),
-    "tracker_node": (NodeConfig, ComputeConfig, InputConfig, TrackerNodeConfig),
+    "hand_node": (NodeConfig, ComputeConfig, InputConfig, PhotosConfig),
+    "tracker_node": (NodeConfig, ComputeConfig, InputConfig, PhotosConfig, TrackerNodeConfig),
     "reconstruction_node": (NodeConfig, ComputeConfig, InputConfig, ReconstructionNodeConfig),
 }
 """Node to its own settings; the core's come beside them."""
 PICTURE_READERS = ("hand_node", "tracker_node", "reconstruction_node")
 """Nodes that work on the camera's topics."""
+
+
+def following_parameters(source: str) -> dict[str, bool]:
+    """What hand_node and tracker_node must know of a source: photos of a folder are not followed."""
+    return {"independent": True} if source.split(":", 1)[0] == "images" else {}
 
 
 def core_config(node: str) -> type:

@@ -26,7 +26,7 @@ from hoi_ros.nodes.conversions import (
 )
 from hoi_ros.nodes.frame_bus import HandsFrame, ObjectFrame
 from hoi_ros.nodes.inputs import FrameInput, HandsInput, hands_from_parts
-from hoi_ros.nodes.node_configs import ComputeConfig, InputConfig, TrackerNodeConfig
+from hoi_ros.nodes.node_configs import ComputeConfig, InputConfig, PhotosConfig, TrackerNodeConfig
 from hoi_ros.nodes.priority import TRACKING
 from hoi_ros.nodes.qos import RESULT
 from hoi_ros.nodes.synchronizer import HandParts, Pair, StampJoin, StampOrder
@@ -93,7 +93,7 @@ class TrackerNode(FrameNode):
     """Frames and their hands to the object's pose."""
 
     node_name = "tracker_node"
-    config_classes = (TrackerConfig, ComputeConfig, InputConfig, TrackerNodeConfig)
+    config_classes = (TrackerConfig, ComputeConfig, InputConfig, PhotosConfig, TrackerNodeConfig)
     waits_for = "hands and camera topics of one stamp"
     niceness = TRACKING
 
@@ -155,9 +155,13 @@ class TrackerNode(FrameNode):
         if self._order.check(frame.stamp_ns) == "jump":
             self.diagnostics.say("clock", "the pictures' clock jumped back: starting anew")
             self.tracker.reset()
-        observation = self.tracker.track(frame, record.hands, hand_faces=dict(record.faces))
+        photos = self.setting(PhotosConfig).independent
+        if photos:
+            observation = ObjectObservation("waiting", message="each picture stands alone: no object is followed")
+        else:
+            observation = self.tracker.track(frame, record.hands, hand_faces=dict(record.faces))
         self._observation, self._with_depth = observation, frame.depth_m is not None
-        if self._with_depth or observation.state == "no_depth":
+        if photos or self._with_depth or observation.state == "no_depth":
             self.diagnostics.over("color_alone")
         else:
             self.diagnostics.say("color_alone", COLOR_ALONE, "info")

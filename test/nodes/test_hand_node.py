@@ -31,11 +31,13 @@ class FixedEstimator:
 
     def __init__(self, hands):
         self.hands, self.frames, self.resets = hands, [], 0
+        self.independent = None
 
     def faces(self, side):
         return np.arange(30, dtype=np.int32).reshape(10, 3)
 
     def estimate(self, frame, *, independent=False):
+        self.independent = independent
         self.frames.append(frame)
         if frame.color.shape[0] == 1:
             raise ZeroDivisionError("a picture of one pixel")
@@ -154,6 +156,13 @@ def test_hands_come_back_from_topics_as_they_were(rig):
         np.testing.assert_allclose(a.T_camera_wrist, b.T_camera_wrist, atol=1e-9)
         np.testing.assert_allclose(a.joints_px, project(b.joints_camera, CAMERA), atol=1e-9)
         assert (a.score, a.sigma_m) == (b.score, pytest.approx(b.sigma_m))
+
+
+@pytest.mark.parametrize("photos", [False, True])
+def test_photos_stand_alone(rig, photos):
+    one = rig(independent=photos)
+    one.send(100 * MS)
+    assert one.estimator.independent is photos
 
 
 def test_depth_reaches_the_estimator(rig):

@@ -102,6 +102,12 @@ def test_defaults_do_not_hide_the_parameter_file(monkeypatch):
     assert nodes["hand_node"].parameters[-1] == {}
 
 
+def test_photos_are_treated_alone(monkeypatch):
+    nodes = started_nodes(LIVE, SEPARATE | {"source": "images:x"}, monkeypatch)
+    told = {node.executable for node in nodes if node.parameters[-1].get("independent")}
+    assert told == {"hand_node", "tracker_node"}
+
+
 def test_camera_topics_follow_their_namespace(monkeypatch):
     nodes = started_nodes(LIVE, SEPARATE | {"source": "topics", "camera_namespace": "/camera/camera/"}, monkeypatch)
     expected = [(topic, f"/camera/camera/{topic}") for topic in CAMERA_TOPICS]

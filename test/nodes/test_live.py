@@ -82,6 +82,13 @@ def test_rviz_that_is_not_there_is_refused(monkeypatch):
         plan_of(rviz=True)
 
 
+def test_photos_are_treated_alone_and_films_are_not(tmp_path):
+    cv2.imwrite(str(tmp_path / "0.png"), np.zeros((24, 32, 3), np.uint8))
+    photos, film = plan_of(source=f"images:{tmp_path}"), plan_of()
+    for node in ("hand_node", "tracker_node"):
+        assert photos.parameters[node]["independent"] is True and "independent" not in film.parameters[node]
+
+
 def test_command_line_defaults_leave_the_file_its_say():
     files = {"**": {"device": "cpu"}, "hand_node": {"max_hands": 1}, "foxglove_node": {"port": 9123}}
     plan = plan_of(parameters=files, foxglove=True, frames=5)

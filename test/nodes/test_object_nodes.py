@@ -292,6 +292,16 @@ def test_a_refused_composition_leaves_nothing_behind(ros, cores, parameters, tex
     executor.shutdown()
 
 
+def test_no_object_is_followed_through_photos(ros, cores):
+    camera = {"source": "images:x", "pace": "consumed", "stamps": "source", "rate_hz": 200.0}
+    pipeline = ComposedPipeline({"camera_node": camera, "tracker_node": {"independent": True}})
+    pipeline.spin(10.0)
+    tracker = pipeline.nodes["tracker_node"]
+    assert pipeline.finished and tracker.diagnostics.frames == len(cores[0])
+    assert tracker._observation.state == "waiting" and "alone" in tracker._observation.message
+    pipeline.close()
+
+
 def test_reset_and_save_services(ros, cores, tmp_path):
     pipeline = ComposedPipeline(
         {"camera_node": {"source": "rgbd:x", "pace": "consumed"},
