@@ -14,9 +14,10 @@ from hoi_ros.errors import InputError
 
 ESTIMATORS = ("embedded", "handos")
 HELP = """what is measured:
-  hands           found, MPJPE, PA-MPJPE (no reflection), 2D, handedness, jitter, ms; beside the mediapipe package
-  tracking        ADD, ADD-S, rotation, translation, drift, ms; beside Open3D's RGB-D odometry and coloured ICP and
-                  small_gicp, which get the object's masked pixels
+  hands           found, MPJPE, PA-MPJPE (no reflection), PA-MPVPE and F@5, F@15 of the mesh, 2D, handedness, jitter,
+                  ms; beside the mediapipe package
+  tracking        ADD, ADD-S, rotation, translation, ATE, drift, ms; beside Open3D's RGB-D odometry and coloured ICP
+                  and small_gicp, which get the object's masked pixels
   reconstruction  Chamfer distance and F-scores by HOLD's and BundleSDF's protocols; beside Open3D VoxelBlockGrid
   interaction     hand and object of finished results: CD_h, volume of intersection, depth, contact recall
   latency         camera stamp to mesh in another process, of the running ROS 2 system; CPU and memory
