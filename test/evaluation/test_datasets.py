@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from lookalikes import JOINTS, POSE, SIZE
 
+from hoi_ros.bench.hands import FoundHand, HandScore
 from hoi_ros.datatypes import TriangleMesh
 from hoi_ros.errors import InputError
 from hoi_ros.evaluation.datasets import DATASETS, LabelledSequence, detect, open_dataset
@@ -346,3 +347,65 @@ def test_a_pose_belongs_to_the_picture_of_its_number(tmp_path):
         with pytest.raises(InputError, match=said):
             open_dataset(tmp_path)
         (tmp_path / "color" / name).unlink()
+
+
+def change_ho3d(root, number, **changes):
+    """Another frame of the film with some labels changed."""
+    sequence = root / "train/ABF10"
+    meta = pickle.loads((sequence / "meta/0000.pkl").read_bytes()) | changes
+    (sequence / f"meta/{number:04d}.pkl").write_bytes(pickle.dumps(meta))
+    for kind in ("rgb", "depth"):
+        suffix = "jpg" if kind == "rgb" else "png"
+        shutil.copy(sequence / f"{kind}/0000.{suffix}", sequence / f"{kind}/{number:04d}.{suffix}")
+
+
+def test_a_hand_without_label_in_ho3d_is_none_too_many(tmp_path):
+    lookalikes.ho3d(tmp_path)
+    change_ho3d(tmp_path, 1, handJoints3D=None)
+    change_ho3d(tmp_path, 2, handJoints3D=np.zeros(3))
+    sequence = open_dataset(tmp_path)[0]
+    assert [item.all_hands_labelled for item in sequence] == [True, False, False]
+    found = [FoundHand("right", sequence[0].hands[0].pixels(sequence[0].frame.intrinsics), JOINTS)]
+    score = HandScore(sequence, absolute=True)
+    for item in sequence:
+        score.add(item, found, 1.0)
+    assert score.figures()["extra"] == 0 and score.figures()["missed"] == 0
+
+
+def test_a_frame_of_ho3d_without_camera_has_the_films(tmp_path):
+    lookalikes.ho3d(tmp_path)
+    meta = tmp_path / "train/ABF10/meta"
+    change_ho3d(tmp_path, 1, camMat=None, handJoints3D=None, objRot=None, objTrans=None)
+    expected = open_dataset(tmp_path)[0][0].frame.intrinsics
+    bare = open_dataset(tmp_path)[0][1]
+    assert bare.frame.intrinsics == expected and bare.hands == () and bare.T_camera_object is None
+    (meta / "0000.pkl").write_bytes((meta / "0001.pkl").read_bytes())
+    with pytest.raises(InputError, match=r"0000\.pkl, field 'camMat' is empty.*every frame"):
+        open_dataset(tmp_path)[0][0]
+
+
+def test_labels_of_ho3d_of_another_form_are_named(tmp_path):
+    lookalikes.ho3d(tmp_path)
+    for number, (field, value) in enumerate((("handJoints3D", np.zeros((5, 3))), ("camMat", np.zeros(4))), 1):
+        change_ho3d(tmp_path, number, **{field: value})
+        with pytest.raises(InputError, match=rf"000{number}\.pkl, field '{field}'"):
+            open_dataset(tmp_path)[0][number]
+    for content in (b"", b"\x80\x02}q\x00(X", pickle.dumps([1, 2])):
+        (tmp_path / "train/ABF10/meta/0001.pkl").write_bytes(content)
+        with pytest.raises(InputError, match=r"0001\.pkl"):
+            open_dataset(tmp_path)[0][1]
+
+
+def test_a_hand_of_interhand_that_is_hardly_known_is_none_too_many(tmp_path):
+    lookalikes.interhand(tmp_path)
+    path = tmp_path / "annotations/test/InterHand2.6M_test_joint_3d.json"
+    labels = json.loads(path.read_text())
+    assert open_dataset(tmp_path)[0][0].all_hands_labelled
+    labels["0"]["7"]["hand_type"] = "interacting"
+    path.write_text(json.dumps(labels))
+    item = open_dataset(tmp_path)[0][0]
+    assert len(item.hands) == 1 and not item.all_hands_labelled
+
+
+def test_hands_of_hot3d_are_none_too_many(tmp_path):
+    assert not opened("hot3d", tmp_path)[0].all_hands_labelled

@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -122,8 +123,18 @@ def read_pickle(path: Path) -> Any:
     """
     try:
         return _PlainUnpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
-    except (OSError, pickle.UnpicklingError, EOFError, AttributeError, ImportError) as error:
-        raise InputError(f"{path} cannot be read as labels: {error}") from error
+    # What damaged pickles make the reader raise.
+    except (
+        OSError,
+        pickle.UnpicklingError,
+        EOFError,
+        AttributeError,
+        ImportError,
+        ValueError,
+        LookupError,
+        TypeError,
+    ) as error:
+        raise InputError(f"{path} cannot be read as labels: {one_line(error)}") from error
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
@@ -153,6 +164,8 @@ def need_fields(record: Any, names: tuple[str, ...], path: Path) -> None:
     Raises:
         InputError: names file and field.
     """
+    if not isinstance(record, Mapping):
+        raise InputError(f"{path}: expected the field '{names[0]}', found no fields but {type(record).__name__}")
     missing = [name for name in names if name not in record]
     if missing:
         raise InputError(f"{path}: field '{missing[0]}' is missing; there are {', '.join(map(str, list(record)[:12]))}")

@@ -16,7 +16,7 @@ from hoi_ros.datatypes import CameraIntrinsics, RgbdFrame
 from hoi_ros.errors import InputError
 from hoi_ros.evaluation.datasets.files import expect, expect_any, need_fields, read_color, read_json
 from hoi_ros.evaluation.datasets.interhand import InterHand
-from hoi_ros.evaluation.datasets.records import HandLabel, LabelledFrame, LabelledSequence
+from hoi_ros.evaluation.datasets.records import LEAST_JOINTS, HandLabel, LabelledFrame, LabelledSequence
 
 FOLDERS = ("freihand", "onehand10k", "panoptic", "rhd", "coco", "interhand2.6m")
 FROM_TIPS = np.array([0, *(4 * finger + joint for finger in range(5) for joint in (4, 3, 2, 1))])
@@ -82,13 +82,13 @@ class CocoHands(LabelledSequence):
 def _hand(
     points: Any, side: str | None, order: np.ndarray | None = None, joints_camera: np.ndarray | None = None
 ) -> list[HandLabel]:
-    """A label of x, y, visibility triplets; none when fewer than 5 joints are known."""
+    """A label of x, y, visibility triplets; none when too few joints are known."""
     triplets = np.asarray(points, np.float64).reshape(-1, 3)
     if len(triplets) != 21:
         return []
     triplets = triplets if order is None else triplets[order]
     pixels = np.where(triplets[:, 2:] > 0, triplets[:, :2], np.nan)
-    if np.isfinite(pixels).all(1).sum() < 5:
+    if np.isfinite(pixels).all(1).sum() < LEAST_JOINTS:
         return []
     return [HandLabel(side if side in ("left", "right") else None, joints_camera, pixels)]
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from hoi_ros.datatypes import RgbdFrame, TriangleMesh
 from hoi_ros.errors import InputError
+from hoi_ros.evaluation.checks import shaped
 from hoi_ros.evaluation.datasets.files import (
     expect,
     expect_any,
@@ -23,7 +24,7 @@ from hoi_ros.evaluation.datasets.files import (
     read_pickle,
     read_raw,
 )
-from hoi_ros.evaluation.datasets.records import HandLabel, LabelledFrame, LabelledSequence
+from hoi_ros.evaluation.datasets.records import LEAST_JOINTS, HandLabel, LabelledFrame, LabelledSequence
 from hoi_ros.geometry import make_transform, so3_exp
 
 NAME = "HO3D v3"
@@ -44,6 +45,7 @@ class Ho3dSequence(LabelledSequence):
         """
         self.name = f"{NAME}/{folder.name}"
         self._folder, self._models = folder, models
+        self._matrix: np.ndarray | None = None
         suffix = "*.jpg" if any((folder / "rgb").glob("*.jpg")) else "*.png"
         self._images = expect_any(folder / "rgb", suffix, NAME, "colour pictures")
 
@@ -57,13 +59,25 @@ class Ho3dSequence(LabelledSequence):
         need_fields(meta, ("camMat", "handJoints3D", "objRot", "objTrans"), meta_path)
         depth_path = self._folder / "depth" / f"{path.stem}.png"
         depth = _depth(depth_path) if depth_path.exists() else None
-        if meta["camMat"] is None:
-            raise InputError(f"{meta_path}, field 'camMat' is empty: this frame has no camera")
-        camera = intrinsics_of(meta["camMat"], color)
+        camera = intrinsics_of(self._camera_matrix(meta, meta_path), color)
         frame = RgbdFrame(color, camera, round(index * 1e9 / self.fps), index, depth, name=path.name)
-        joints = _joints(meta["handJoints3D"])
+        joints = _joints(meta["handJoints3D"], str(meta_path))
         hands = () if joints is None else (HandLabel("right", joints),)
-        return LabelledFrame(frame, hands, all_hands_labelled=True, T_camera_object=_pose(meta))
+        # A frame without label shows a hand all the same, and a wrist alone does not tell whose it is.
+        known = joints is not None and int(np.isfinite(joints).all(1).sum()) >= LEAST_JOINTS
+        return LabelledFrame(frame, hands, all_hands_labelled=known, T_camera_object=_pose(meta))
+
+    def _camera_matrix(self, meta: dict, path: Path) -> np.ndarray:
+        """K of a frame; frames without labels lack it, and have the film's, which does not change."""
+        if meta["camMat"] is not None:
+            self._matrix = shaped(meta["camMat"], (3, 3), file=str(path), field="camMat")
+        elif self._matrix is None:
+            metas = ((p, read_pickle(p)) for p in sorted((self._folder / "meta").glob("*.pkl")))
+            found = next(((p, m) for p, m in metas if m.get("camMat") is not None), None)
+            if found is None:
+                raise InputError(f"{path}, field 'camMat' is empty, and so it is in every frame of the film: no camera")
+            self._matrix = shaped(found[1]["camMat"], (3, 3), file=str(found[0]), field="camMat")
+        return self._matrix
 
     def object_mesh(self) -> TriangleMesh | None:
         meta = read_pickle(expect_any(self._folder / "meta", "*.pkl", NAME, "labels")[0])
@@ -79,16 +93,15 @@ def _depth(path: Path) -> np.ndarray:
     return ((raw[..., 2].astype(np.float32) + raw[..., 1].astype(np.float32) * 256) * DEPTH_STEP_M).astype(np.float32)
 
 
-def _joints(values: np.ndarray | None) -> np.ndarray | None:
+def _joints(values: np.ndarray | None, file: str) -> np.ndarray | None:
     """(21, 3) in the optical frame; all but the wrist NaN where only that is given."""
     if values is None:
         return None
-    values = np.asarray(values, np.float64)
     joints = np.full((21, 3), np.nan)
-    if values.size == 3:
-        joints[0] = values.reshape(3)
+    if np.size(values) == 3:
+        joints[0] = np.asarray(values, np.float64).reshape(3)
     else:
-        joints = values.reshape(21, 3)[FROM_MANO]
+        joints = shaped(values, (21, 3), file=file, field="handJoints3D")[FROM_MANO]
     return joints @ OPTICAL_FROM_OPENGL
 
 

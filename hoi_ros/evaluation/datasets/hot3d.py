@@ -60,7 +60,8 @@ class Hot3dClip(LabelledSequence):
         T_world_object = self._objects(key).get(self._object)
         pose = None if T_world_object is None else T_camera_world @ T_world_object
         frame = RgbdFrame(color, intrinsics, round(index * 1e9 / self.fps), index, name=f"{key}.{self._stream}")
-        return LabelledFrame(frame, self._hands(key, T_camera_world), True, pose)
+        # Wrists alone do not tell whose a found hand is, so none is judged as one too many.
+        return LabelledFrame(frame, self._hands(key, T_camera_world), False, pose)
 
     def object_mesh(self) -> TriangleMesh | None:
         name = f"obj_{int(self._object):06d}.glb" if self._object.isdigit() else f"{self._object}.glb"

@@ -13,7 +13,7 @@ import numpy as np
 
 from hoi_ros.datatypes import CameraIntrinsics, RgbdFrame
 from hoi_ros.evaluation.datasets.files import expect, expect_any, need_fields, read_color, read_json
-from hoi_ros.evaluation.datasets.records import HandLabel, LabelledFrame, LabelledSequence
+from hoi_ros.evaluation.datasets.records import LEAST_JOINTS, HandLabel, LabelledFrame, LabelledSequence
 
 NAME = "InterHand2.6M"
 ORDER = np.array([20, *(4 * finger + joint for finger in range(5) for joint in (3, 2, 1, 0))])
@@ -72,16 +72,17 @@ class InterHand(LabelledSequence):
         world = np.asarray(label["world_coord"], np.float64).reshape(42, 3)
         joints = (world - np.asarray(camera["campos"][key])) @ np.asarray(camera["camrot"][key]).T * 1e-3
         joints[~np.asarray(label["joint_valid"], bool).reshape(42)] = np.nan
-        return LabelledFrame(
-            RgbdFrame(color, intrinsics, index, index, name=path.name), tuple(_hands(joints, label)),
-            all_hands_labelled=True,
-        )  # fmt: skip
+        hands = tuple(_hands(joints, label))
+        there = 2 if label["hand_type"] == "interacting" else 1
+        frame = RgbdFrame(color, intrinsics, index, index, name=path.name)
+        return LabelledFrame(frame, hands, all_hands_labelled=len(hands) == there)
 
 
 def _hands(joints: np.ndarray, label: dict[str, Any]) -> list[HandLabel]:
+    """Hands in the picture of which enough is known."""
     hands = []
     for side, first in (("right", 0), ("left", 21)):
         ordered = joints[first : first + 21][ORDER]
-        if label["hand_type"] in (side, "interacting") and np.isfinite(ordered).all(1).sum() >= 5:
+        if label["hand_type"] in (side, "interacting") and np.isfinite(ordered).all(1).sum() >= LEAST_JOINTS:
             hands.append(HandLabel(side, ordered))
     return hands

@@ -11,6 +11,9 @@ import numpy as np
 from hoi_ros.datatypes import CameraIntrinsics, RgbdFrame, TriangleMesh
 from hoi_ros.geometry import project
 
+LEAST_JOINTS = 5
+"""Known joints of a labelled hand without which a found one cannot be told to be it."""
+
 
 @dataclass(frozen=True)
 class HandLabel:
@@ -43,7 +46,7 @@ class LabelledFrame:
     frame: RgbdFrame
     hands: tuple[HandLabel, ...] = ()
     all_hands_labelled: bool = False
-    """True when a further hand found in the picture would be a mistake."""
+    """True when a further hand found in the picture would be a mistake: every hand has LEAST_JOINTS known joints."""
     T_camera_object: np.ndarray | None = None
     """(4, 4); None where unknown."""
     object_mask: np.ndarray | None = None
