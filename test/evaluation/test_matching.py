@@ -26,3 +26,17 @@ def test_unknown_joints_do_not_count():
     found = HAND.copy()
     found[5:] += 500
     assert match_hands([found], [label]) == [0]
+
+
+def test_a_wrist_alone_is_matched_within_the_found_hands_size():
+    wrist = np.full((21, 2), np.nan)
+    wrist[0] = HAND[0] + (1, 0)
+    assert match_hands([HAND], [wrist]) == [0]
+    assert match_hands([HAND + 300, HAND + (20, 0)], [wrist]) == [1]
+    assert match_hands([HAND + (60, 0)], [wrist]) == [None]
+
+
+def test_a_label_of_which_nothing_is_known_matches_nothing(recwarn):
+    nothing = np.full((21, 2), np.nan)
+    assert match_hands([HAND], [nothing, HAND]) == [None, 0] and match_hands([nothing], [HAND]) == [None]
+    assert not recwarn.list
