@@ -16,6 +16,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.exceptions import NotInitializedException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
+from rclpy.logging import LoggingSeverity
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from std_srvs.srv import SetBool, Trigger
@@ -131,11 +132,11 @@ class HoiNode(LifecycleNode):
             self._setup_error = InputError(str(error))
         except Exception as error:  # rclpy drops what leaves a transition; `autostart` raises it again
             self._setup_error = error
-            if self.context.ok():  # else it was stopped meanwhile: what was being created lost its context
-                self.get_logger().error(traceback.format_exc())
+            if not self.context.ok():  # stopped meanwhile: what was being created lost its context, and so has the log
+                self.get_logger().set_level(LoggingSeverity.FATAL)
+            self.get_logger().error(traceback.format_exc())
         if self._setup_error is not None:
-            if self.context.ok():
-                self.get_logger().error(f"configure failed: {self._setup_error}")
+            self.get_logger().error(f"configure failed: {self._setup_error}")
             self.diagnostics.state = "unconfigured"
             self._give_back()
             return TransitionCallbackReturn.FAILURE

@@ -7,6 +7,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.logging import LoggingSeverity
 from std_srvs.srv import SetBool, Trigger
 
 from hoi_ros.config import setting
@@ -134,6 +135,7 @@ def test_a_stop_while_configuring_is_no_fault(make_node, monkeypatch, stopped, c
     monkeypatch.setattr(node, "setup", setup)
     with pytest.raises(RuntimeError, match="context is invalid"):
         node.autostart()
+    node.get_logger().set_level(LoggingSeverity.INFO)
     assert ("configure failed" in capfd.readouterr().err) is not stopped
 
 
