@@ -215,26 +215,38 @@ def object_sequences(options: BenchOptions, skipped: list[str] | None = None) ->
         return [Turntable(p.stem, _centred(read_mesh(p)), options.frames or 60) for p in meshes]
     found: list[LabelledSequence] = []
     without: list[LabelledSequence] = []
+    reasons: list[str] = []
     for sequence in open_dataset(options.data, options.dataset):
-        (found if _has_object(sequence) else without).append(sequence)
+        lack = _lack(sequence)
+        (without if lack else found).append(sequence)
+        reasons += [lack] if lack else []
     if not found:
         raise NotLabelled(
-            f"data folder {options.data}: no film there has depth, object poses and the object's mesh; "
-            "use it with 'hands'"
+            f"data folder {options.data}: no film there has depth, object poses and the object's mesh;"
+            f" {without[0].name}: {reasons[0]}; mend that, or use it with 'hands'"
         )
-    _tell("objects", without, "no depth, no object poses or no mesh of the object", skipped)
+    for reason in dict.fromkeys(reasons):
+        _tell("objects", [s for s, r in zip(without, reasons) if r == reason], reason, skipped)
     return found
 
 
-def _has_object(sequence: LabelledSequence) -> bool:
-    """Whether a film has depth, object poses and the object's mesh."""
+def _lack(sequence: LabelledSequence) -> str:
+    """What a film lacks of depth, object poses and the object's mesh, with the file; '' when it has them all."""
     if sequence.independent_frames:
-        return False
-    tries = itertools.islice(spread(len(sequence)), DEPTH_TRIES)
-    items = (sequence[i] for i in tries)
-    if not any(item.frame.depth_m is not None and item.T_camera_object is not None for item in items):
-        return False
-    return sequence.object_mesh() is not None
+        return "photos, not a film"
+    depth = False
+    for index in itertools.islice(spread(len(sequence)), DEPTH_TRIES):
+        item = sequence[index]
+        depth = depth or item.frame.depth_m is not None
+        if item.frame.depth_m is not None and item.T_camera_object is not None:
+            break
+    else:
+        where = f", expected at {sequence.depth_place}" if sequence.depth_place else ""
+        return "no object poses" if depth else f"no depth{where}"
+    try:
+        return "" if sequence.object_mesh() is not None else "no mesh of the object"
+    except InputError as error:
+        return str(error)
 
 
 def _tell(what: str, without: Sequence[LabelledSequence], why: str, skipped: list[str] | None) -> None:

@@ -22,8 +22,8 @@ from hoi_ros.evaluation.datasets.files import (
     one_line,
     read_color,
     read_depth,
-    read_mesh,
     read_npz,
+    read_object,
 )
 from hoi_ros.evaluation.datasets.records import HandLabel, LabelledFrame, LabelledSequence
 
@@ -86,9 +86,9 @@ class DexYcbSequence(LabelledSequence):
             labels["seg"] == self._ycb_id, labels["seg"] == HAND_LABEL,
         )  # fmt: skip
 
-    def object_mesh(self) -> TriangleMesh | None:
-        found = sorted((self._root / "models").glob(f"{self._ycb_id:03d}_*/textured_simple.obj"))
-        return read_mesh(found[0]) if found else None
+    def object_mesh(self) -> TriangleMesh:
+        pattern = f"{self._ycb_id:03d}_*/textured_simple.obj"
+        return read_object(expect_any(self._root / "models", pattern, NAME, "the object's mesh")[0], NAME)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

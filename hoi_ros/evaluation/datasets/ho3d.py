@@ -8,6 +8,7 @@ channels, low byte in red. Joints are in MANO's order; evaluation sequences give
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from hoi_ros.evaluation.datasets.files import (
     intrinsics_of,
     need_fields,
     read_color,
-    read_mesh,
+    read_object,
     read_pickle,
     read_raw,
 )
@@ -48,6 +49,7 @@ class Ho3dSequence(LabelledSequence):
         self._matrix: np.ndarray | None = None
         suffix = "*.jpg" if any((folder / "rgb").glob("*.jpg")) else "*.png"
         self._images = expect_any(folder / "rgb", suffix, NAME, "colour pictures")
+        self.depth_place = str(folder / "depth" / "NNNN.png")
 
     def __len__(self) -> int:
         return len(self._images)
@@ -55,8 +57,7 @@ class Ho3dSequence(LabelledSequence):
     def __getitem__(self, index: int) -> LabelledFrame:
         path = self._images[index]
         meta_path = expect(self._folder / "meta" / f"{path.stem}.pkl", NAME, f"the labels of {path.name}")
-        meta, color = read_pickle(meta_path), read_color(path)
-        need_fields(meta, ("camMat", "handJoints3D", "objRot", "objTrans"), meta_path)
+        meta, color = _labels(meta_path), read_color(path)
         depth_path = self._folder / "depth" / f"{path.stem}.png"
         depth = _depth(depth_path) if depth_path.exists() else None
         camera = intrinsics_of(self._camera_matrix(meta, meta_path), color)
@@ -72,18 +73,25 @@ class Ho3dSequence(LabelledSequence):
         if meta["camMat"] is not None:
             self._matrix = shaped(meta["camMat"], (3, 3), file=str(path), field="camMat")
         elif self._matrix is None:
-            metas = ((p, read_pickle(p)) for p in sorted((self._folder / "meta").glob("*.pkl")))
-            found = next(((p, m) for p, m in metas if m.get("camMat") is not None), None)
+            metas = ((p, _labels(p)) for p in sorted((self._folder / "meta").glob("*.pkl")))
+            found = next(((p, m) for p, m in metas if m["camMat"] is not None), None)
             if found is None:
                 raise InputError(f"{path}, field 'camMat' is empty, and so it is in every frame of the film: no camera")
             self._matrix = shaped(found[1]["camMat"], (3, 3), file=str(found[0]), field="camMat")
         return self._matrix
 
-    def object_mesh(self) -> TriangleMesh | None:
-        meta = read_pickle(expect_any(self._folder / "meta", "*.pkl", NAME, "labels")[0])
-        name = meta.get("objName")
-        path = self._models / str(name) / "textured_simple.obj"
-        return read_mesh(path) if path.exists() else None
+    def object_mesh(self) -> TriangleMesh:
+        paths = expect_any(self._folder / "meta", "*.pkl", NAME, "labels")
+        name = next((n for p in paths if (n := _labels(p).get("objName"))), None)
+        if name is None:
+            raise InputError(f"{paths[0]}, field 'objName' is empty in every frame of the film: no object is named")
+        return read_object(self._models / str(name) / "textured_simple.obj", NAME)
+
+
+def _labels(path: Path) -> dict[str, Any]:
+    meta = read_pickle(path)
+    need_fields(meta, ("camMat", "handJoints3D", "objRot", "objTrans"), path)
+    return meta
 
 
 def _depth(path: Path) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 
 from hoi_ros.datatypes import CameraIntrinsics, RgbdFrame, TriangleMesh
 from hoi_ros.errors import InputError
-from hoi_ros.evaluation.datasets.files import expect, expect_any, need_fields, read_color, read_json, read_mesh
+from hoi_ros.evaluation.datasets.files import expect, expect_any, need_fields, read_color, read_json, read_object
 from hoi_ros.evaluation.datasets.records import HandLabel, LabelledFrame, LabelledSequence
 from hoi_ros.geometry import invert_transform, make_transform, matrix_from_quaternion
 
@@ -64,13 +64,14 @@ class Hot3dClip(LabelledSequence):
         return LabelledFrame(frame, self._hands(key, T_camera_world), False, pose)
 
     def object_mesh(self) -> TriangleMesh | None:
+        if not self._object:
+            return None
         name = f"obj_{int(self._object):06d}.glb" if self._object.isdigit() else f"{self._object}.glb"
         folders = [
             p / kind for p in (self._folder.parent, self._folder.parent.parent)
             for kind in ("object_models_eval", "object_models")
         ]  # fmt: skip
-        path = next((f / name for f in folders if (f / name).exists()), None)
-        return read_mesh(path) if path else None
+        return read_object(next((f / name for f in folders if (f / name).exists()), folders[1] / name), NAME)
 
     def _objects(self, key: str) -> dict[str, np.ndarray]:
         """Object id to T_world_object."""

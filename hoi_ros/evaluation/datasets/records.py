@@ -63,12 +63,14 @@ class LabelledSequence(ABC):
         independent_frames: photos, not a film.
         fills_picture: one hand fills each picture, so that a hand detector wants a border around it.
         fps: frames per second of a film.
+        depth_place: where the layout has depth that a copy may lack; '' where it has none, or none can lack.
     """
 
     name: str
     independent_frames: bool = False
     fills_picture: bool = False
     fps: float = 30.0
+    depth_place: str = ""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -87,7 +89,11 @@ class LabelledSequence(ABC):
         return None
 
     def object_mesh(self) -> TriangleMesh | None:
-        """The object's true mesh in the frame of `T_camera_object`; None where there is none."""
+        """The object's true mesh in the frame of `T_camera_object`; None where the data set has none.
+
+        Raises:
+            InputError: its file is missing, unreadable or not in metres.
+        """
         return None
 
     def first_mask(self) -> np.ndarray | None:

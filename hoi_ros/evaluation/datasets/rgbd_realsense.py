@@ -23,7 +23,7 @@ from hoi_ros.evaluation.datasets.files import (
     read_color,
     read_depth,
     read_json,
-    read_mesh,
+    read_object,
 )
 from hoi_ros.evaluation.datasets.records import LabelledFrame, LabelledSequence
 from hoi_ros.geometry import invert_transform, project, transform_points
@@ -70,7 +70,7 @@ class RestingObject(LabelledSequence):
         return LabelledFrame(frame, T_camera_object=self._poses[index])
 
     def object_mesh(self) -> TriangleMesh:
-        return read_mesh(self._mesh_path)
+        return read_object(self._mesh_path, NAME)
 
     def first_mask(self) -> np.ndarray:
         pixels = project(transform_points(self._poses[0], self.object_mesh().vertices.astype(np.float64)), self._camera)

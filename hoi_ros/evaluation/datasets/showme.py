@@ -21,6 +21,7 @@ from hoi_ros.evaluation.datasets.files import (
     read_matrix,
     read_mesh,
     read_npz,
+    read_object,
 )
 from hoi_ros.evaluation.datasets.records import HandLabel, LabelledFrame, LabelledSequence
 from hoi_ros.geometry import invert_transform, transform_points
@@ -48,6 +49,7 @@ class ShowMeSequence(LabelledSequence):
         self._camera = camera_of_json(cameras[0]) if cameras else None
         roots = (folder.parent.parent / "SHOWMe_depth", folder.parent)
         self._depth = next((d for r in roots if (d := r / folder.name / "depth").is_dir()), None)
+        self.depth_place = str(self._depth or roots[0] / folder.name / "depth") + "/NNNNNNNNNN.xyz.npz"
 
     def __len__(self) -> int:
         return len(self._images)
@@ -66,7 +68,7 @@ class ShowMeSequence(LabelledSequence):
         return LabelledFrame(frame, hands, T_camera_object=pose)
 
     def object_mesh(self) -> TriangleMesh:
-        return read_mesh(self._mesh_path)
+        return read_object(self._mesh_path, NAME)
 
 
 def _depth(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:

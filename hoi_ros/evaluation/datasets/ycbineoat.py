@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from hoi_ros.datatypes import RgbdFrame, TriangleMesh
+from hoi_ros.errors import InputError
 from hoi_ros.evaluation.checks import require_same_length
 from hoi_ros.evaluation.datasets.files import (
     expect,
@@ -19,7 +20,7 @@ from hoi_ros.evaluation.datasets.files import (
     read_color,
     read_depth,
     read_matrix,
-    read_mesh,
+    read_object,
     read_raw,
 )
 from hoi_ros.evaluation.datasets.records import LabelledFrame, LabelledSequence
@@ -33,6 +34,7 @@ OBJECTS = {
     "tomato": "005_tomato_soup_can",
 }
 """Object of the sequences whose name begins so."""
+NAMES = ", ".join(OBJECTS)
 
 
 class YcbInEoatSequence(LabelledSequence):
@@ -64,11 +66,13 @@ class YcbInEoatSequence(LabelledSequence):
         pose = read_matrix(self._poses[index], (4, 4))
         return LabelledFrame(frame, (), True, pose, self._mask(path.name))
 
-    def object_mesh(self) -> TriangleMesh | None:
-        item = next((v for k, v in OBJECTS.items() if self._folder.name.startswith(k)), "")
-        roots = (self._folder / "models", self._folder.parent / "models")
-        path = next((p for r in roots if (p := r / item / "textured_simple.obj").exists()), None)
-        return read_mesh(path) if path else None
+    def object_mesh(self) -> TriangleMesh:
+        name = self._folder.name
+        item = next((v for k, v in OBJECTS.items() if name.startswith(k)), None)
+        if item is None:
+            raise InputError(f"{self.name}: its object is not known; begin the folder's name with one of {NAMES}")
+        own, beside = (root / "models" / item / "textured_simple.obj" for root in (self._folder, self._folder.parent))
+        return read_object(own if own.exists() else beside, NAME)
 
     def first_mask(self) -> np.ndarray | None:
         return self._mask(self._colors[0].name)
