@@ -210,7 +210,7 @@ class CameraNode(HoiNode):
         try:
             if self._source is None:
                 self._source = self._open()
-            if not self._source.live:
+            if self.setting(CameraNodeConfig).readers and not (self._source.live or self._source.endless):
                 self._await_readers()
             pacer = self._pacer()
             for frame in self._source:
@@ -233,7 +233,7 @@ class CameraNode(HoiNode):
         """Hold a file back until the nodes named in `readers` have subscribed, so that none misses its begin."""
         names = set(self.setting(CameraNodeConfig).readers.split())
         end = time.monotonic() + READERS_TIMEOUT_S
-        while names and not self._stopping.is_set():
+        while not self._stopping.is_set():
             missing = " ".join(sorted(names - self._readers(len(names))))
             if not missing:
                 self._stopping.wait(READERS_SETTLE_S)

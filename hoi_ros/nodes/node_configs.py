@@ -33,7 +33,7 @@ class CameraNodeConfig:
     )
     depth_encoding: str = setting("16UC1", "16UC1 is mm, 32FC1 is m", choices=("16UC1", "32FC1"))
     readers: str = setting(
-        "", "nodes (names with spaces between) that must read the pictures before a file begins; waits 30 s at most"
+        "", "nodes (names with spaces between) that a file which ends waits for, 30 s at most, before it begins"
     )
 
 

@@ -24,6 +24,7 @@ class ListSource:
     """Frames from a list, as a source gives them."""
 
     live, has_depth, fps, status, warnings, frame_count = False, True, 100.0, "", (), None
+    endless = False
 
     def __init__(self, frames, error=None):
         self.frames, self.error = frames, error
