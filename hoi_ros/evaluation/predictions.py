@@ -20,6 +20,7 @@ from hoi_ros.evaluation.checks import (
     require_same_length,
     require_sides,
     require_vertices_at_joints,
+    shaped,
     whole_numbers,
 )
 from hoi_ros.evaluation.datasets.files import expect, need_fields, read_mesh, read_npz
@@ -120,11 +121,13 @@ def _mesh(path: Path, units: str) -> TriangleMesh:
 def _hands(path: Path, units: str) -> HandRows:
     data = read_npz(path)
     need_fields(data, HAND_FIELDS, path)
+    for name in HAND_FIELDS:
+        if not data[name].ndim:
+            raise InputError(f"{path}, field '{name}': one value, expected a row for each hand")
     require_rows(len(data["frame"]), file=str(path), field="frame")
     require_same_length({name: len(data[name]) for name in HAND_FIELDS}, file=str(path))
     for name, shape in (("joints_camera_m", (21, 3)), ("joints_px", (21, 2))):
-        if data[name].shape[1:] != shape:
-            raise InputError(f"{path}, field '{name}': rows of shape {data[name].shape[1:]}, expected {shape}")
+        shaped(data[name], (-1, *shape), file=str(path), field=name)
     joints = metres_of(data["joints_camera_m"], units, file=str(path), field="joints_camera_m")
     require_metres(joints, file=str(path), field="joints_camera_m", unit=units)
     require_sides(data["handedness"], file=str(path), field="handedness")
@@ -149,9 +152,14 @@ def _meshes(
         return None, None
     vertices, faces = data["vertices_camera_m"], data["faces"]
     require_same_length({"frame": len(joints), "vertices_camera_m": len(vertices)}, file=str(path))
-    if vertices.ndim != 3 or vertices.shape[2] != 3:
-        raise InputError(f"{path}, field 'vertices_camera_m': shape {vertices.shape}, expected (R, V, 3)")
-    if faces.ndim != 2 or faces.shape[1] != 3 or faces.min(initial=0) < 0 or faces.max(initial=0) >= vertices.shape[1]:
+    vertices = shaped(vertices, (-1, -1, 3), file=str(path), field="vertices_camera_m")
+    if (
+        faces.dtype.kind not in "iu"
+        or faces.ndim != 2
+        or faces.shape[1] != 3
+        or faces.min(initial=0) < 0
+        or faces.max(initial=0) >= vertices.shape[1]
+    ):
         raise InputError(f"{path}, field 'faces': expected (F, 3) numbers of the {vertices.shape[1]} vertices")
     vertices = metres_of(vertices, units, file=str(path), field="vertices_camera_m")
     require_finite(vertices, file=str(path), field="vertices_camera_m")

@@ -300,3 +300,20 @@ def test_an_object_of_a_data_set_in_millimetres_is_refused(tmp_path):
     path.write_text("v 0 0 0\nv 100 0 0\nv 0 100 0\nf 1 2 3\n")
     with pytest.raises(InputError, match=r"textured_simple\.obj, field 'vertices'.*it looks like mm"):
         sequence.object_mesh()
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("interhand", "annotations/test/InterHand2.6M_test_camera.json"),
+        ("interhand", "annotations/test/InterHand2.6M_test_joint_3d.json"),
+        ("hot3d", "clip-000001/000000.objects.json"),
+        ("hot3d", "clip-000001/000000.hands.json"),
+        ("hot3d", "clip-000001/000000.cameras.json"),
+    ],
+)
+def test_records_of_another_form_are_named(tmp_path, name, file):
+    getattr(lookalikes, name)(tmp_path)
+    (tmp_path / file).write_text("[]")
+    with pytest.raises(InputError, match=f"{file}: expected fields .*found list"):
+        open_dataset(tmp_path)[0][0]

@@ -129,3 +129,18 @@ def test_vertices_are_finite(tmp_path):
     skin[1, 5] = np.nan
     write_hands(tmp_path, vertices_camera_m=skin)
     assert "hands.npz, field 'vertices_camera_m': row 1 is not finite" in refused(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("frame", np.array(0), "one value, expected a row for each hand"),
+        ("joints_camera_m", HANDS[:, :5], "2x5x3 numbers, expected Nx21x3"),
+        ("joints_px", np.full((2, 21, 2), "x"), "expected a list of Nx21x2 numbers"),
+        ("vertices_camera_m", SKIN[..., :2], "2x42x2 numbers, expected NxNx3"),
+        ("faces", np.array([[0.5, 1, 2]]), "expected (F, 3) numbers of the 42 vertices"),
+    ],
+)
+def test_hands_of_another_form_are_named(tmp_path, field, value, said):
+    write_hands(tmp_path, **{field: value})
+    assert f"hands.npz, field '{field}': {said}" in refused(tmp_path)

@@ -165,7 +165,7 @@ def need_fields(record: Any, names: tuple[str, ...], path: Path) -> None:
         InputError: names file and field.
     """
     if not isinstance(record, Mapping):
-        raise InputError(f"{path}: expected the field '{names[0]}', found no fields but {type(record).__name__}")
+        raise InputError(f"{path}: expected fields {', '.join(names)}, found {type(record).__name__}")
     missing = [name for name in names if name not in record]
     if missing:
         raise InputError(f"{path}: field '{missing[0]}' is missing; there are {', '.join(map(str, list(record)[:12]))}")

@@ -78,10 +78,13 @@ class Hot3dClip(LabelledSequence):
         path = self._folder / f"{key}.objects.json"
         if not path.exists():
             return {}
-        return {
-            name: _transform((entry[0] if isinstance(entry, list) else entry)["T_world_from_object"])
-            for name, entry in read_json(path).items()
-        }
+        record, poses = read_json(path), {}
+        need_fields(record, (), path)
+        for name, entry in record.items():
+            first = entry[0] if isinstance(entry, list) and entry else entry
+            need_fields(first, ("T_world_from_object",), path)
+            poses[name] = _transform(first["T_world_from_object"])
+        return poses
 
     def _moving_object(self) -> str:
         places: dict[str, list[np.ndarray]] = {}
@@ -93,7 +96,9 @@ class Hot3dClip(LabelledSequence):
     def _hands(self, key: str, T_camera_world: np.ndarray) -> tuple[HandLabel, ...]:
         path = self._folder / f"{key}.hands.json"
         hands = []
-        for side, entry in (read_json(path) if path.exists() else {}).items():
+        record = read_json(path) if path.exists() else {}
+        need_fields(record, (), path)
+        for side, entry in record.items():
             if side not in ("left", "right") or not entry:
                 continue
             joints = np.full((21, 3), np.nan)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from hoi_ros.datatypes import CameraIntrinsics, RgbdFrame
+from hoi_ros.evaluation.checks import shaped
 from hoi_ros.evaluation.datasets.files import expect, expect_any, need_fields, read_color, read_json
 from hoi_ros.evaluation.datasets.records import LEAST_JOINTS, HandLabel, LabelledFrame, LabelledSequence
 
@@ -49,7 +50,7 @@ class InterHand(LabelledSequence):
         return sequence
 
     def _open(self, name: str, images: Path, paths: list[Path], limit: int) -> None:
-        self.name, self._folder = name, images
+        self.name, self._folder, self._paths = name, images, paths
         data, self._cameras, self._joints = (read_json(path) for path in paths)
         need_fields(data, ("images", "annotations"), paths[0])
         kinds = {a["image_id"]: a for a in data["annotations"]}
@@ -64,12 +65,19 @@ class InterHand(LabelledSequence):
         image = self._images[index]
         path = expect(self._folder / image["file_name"], self.name, "a picture")
         color = read_color(path)
-        camera = self._cameras[str(image["capture"])]
-        key = str(image["camera"])
+        capture, frame_key, key = (str(image[name]) for name in ("capture", "frame_idx", "camera"))
+        need_fields(self._cameras, (capture,), self._paths[1])
+        camera = self._cameras[capture]
+        for name in ("focal", "princpt", "campos", "camrot"):
+            need_fields(camera, (name,), self._paths[1])
+            need_fields(camera[name], (key,), self._paths[1])
         (fx, fy), (cx, cy) = camera["focal"][key], camera["princpt"][key]
         intrinsics = CameraIntrinsics(color.shape[1], color.shape[0], fx, fy, cx, cy)
-        label = self._joints[str(image["capture"])][str(image["frame_idx"])]
-        world = np.asarray(label["world_coord"], np.float64).reshape(42, 3)
+        need_fields(self._joints, (capture,), self._paths[2])
+        need_fields(self._joints[capture], (frame_key,), self._paths[2])
+        label = self._joints[capture][frame_key]
+        need_fields(label, ("world_coord", "joint_valid", "hand_type"), self._paths[2])
+        world = shaped(label["world_coord"], (42, 3), file=str(self._paths[2]), field="world_coord")
         joints = (world - np.asarray(camera["campos"][key])) @ np.asarray(camera["camrot"][key]).T * 1e-3
         joints[~np.asarray(label["joint_valid"], bool).reshape(42)] = np.nan
         hands = tuple(_hands(joints, label))
