@@ -95,10 +95,11 @@ class FrameInput:
         self._synchronizer = FrameSynchronizer(
             int(config.sync_slop_s * 1e9), int(config.depth_wait_s * 1e9), self._depth_has_publisher
         )
+        # Executors serve them in this order: the first picture needs its camera.
         self._entities = [
-            node.create_subscription(Image, COLOR_TOPIC, self._on_color, IMAGE_IN),
-            node.create_subscription(Image, DEPTH_TOPIC, self._on_depth, IMAGE_IN),
             node.create_subscription(CameraInfo, INFO_TOPIC, self._intrinsics.take, IMAGE_IN),
+            node.create_subscription(Image, DEPTH_TOPIC, self._on_depth, IMAGE_IN),
+            node.create_subscription(Image, COLOR_TOPIC, self._on_color, IMAGE_IN),
         ]
         self._timer = node.create_timer(max(config.depth_wait_s / 3, 0.005), self._on_timer)
         self._timer.cancel()

@@ -86,7 +86,7 @@ def run_apart(ros, recording, monkeypatch):
     opened = open_source(recording)
 
     class OneByOne:
-        live, fps, status, warnings, frame_count = False, 1000.0, "", (), FRAMES
+        live, endless, fps, status, warnings, frame_count = False, False, 1000.0, "", (), FRAMES
 
         def __iter__(self):
             for frame in opened:
@@ -98,7 +98,8 @@ def run_apart(ros, recording, monkeypatch):
 
     monkeypatch.setattr(module, "open_source", lambda spec, config: OneByOne())
     executor = SingleThreadedExecutor()
-    camera, hand, tracker = CameraNode({"source": "bag:x", "stamps": "source"}), HandNode(CPU), TrackerNode(CPU)
+    given = {"source": "bag:x", "stamps": "source", "readers": "hand_node tracker_node"}
+    camera, hand, tracker = CameraNode(given), HandNode(CPU), TrackerNode(CPU)
     results = Results(ros, executor)
     process = TrackerNode.process
 
