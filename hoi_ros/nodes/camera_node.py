@@ -28,8 +28,9 @@ from hoi_ros.sources import SourceConfig, open_source
 LIVE_KINDS = ("realsense", "webcam")
 DEFAULT_RATE_HZ = 30.0
 OPENING_TIMEOUT_S, OPENING_POLL_S = 20.0, 0.1
-READERS_TIMEOUT_S, READERS_POLL_S, READERS_SETTLE_S = 30.0, 0.05, 0.3
-"""How long a file waits for its readers, how often it looks, and what they get to find each other."""
+READERS_TIMEOUT_S, READERS_POLL_S, READERS_SETTLE_S, READERS_UNNAMED_S = 30.0, 0.05, 0.3, 1.0
+"""How long a file waits for its readers, how often it looks, what they get to find each other; and how long as many
+readers as are expected stay unnamed before they count: the graph of ROS now and then loses a name for good."""
 DRIFT_NS = 100_000_000
 DELAY_FRAMES = 15
 
@@ -232,10 +233,12 @@ class CameraNode(HoiNode):
     def _await_readers(self) -> None:
         """Hold a file back until the nodes named in `readers` have subscribed, so that none misses its begin."""
         names = set(self.setting(CameraNodeConfig).readers.split())
-        end = time.monotonic() + READERS_TIMEOUT_S
+        end, many_since = time.monotonic() + READERS_TIMEOUT_S, float("inf")
         while not self._stopping.is_set():
-            missing = " ".join(sorted(names - self._readers(len(names))))
-            if not missing:
+            present = self._readers(len(names))
+            missing = " ".join(sorted(names - (present or set())))
+            many_since = float("inf") if present is None else min(many_since, time.monotonic())
+            if not missing or time.monotonic() >= many_since + READERS_UNNAMED_S:
                 self._stopping.wait(READERS_SETTLE_S)
                 return
             if time.monotonic() >= end:
@@ -244,11 +247,11 @@ class CameraNode(HoiNode):
             self.diagnostics.state = f"waiting for {missing}"
             self._stopping.wait(READERS_POLL_S)
 
-    def _readers(self, least: int) -> set[str]:
-        """Names of the nodes that read all topics; none while these have fewer readers than `least`."""
+    def _readers(self, least: int) -> set[str] | None:
+        """Names of the nodes that read all topics; None while these have fewer readers than `least`."""
         publishers = (self._color, self._depth, self._info)
         if min(one.get_subscription_count() for one in publishers) < least:
-            return set()
+            return None
         found = [{info.node_name for info in self.get_subscriptions_info_by_topic(p.topic_name)} for p in publishers]
         return set.intersection(*found)
 

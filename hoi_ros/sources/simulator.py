@@ -72,5 +72,5 @@ def _parse_settings(text: str) -> dict[str, Any]:
         name, equals, value = part.partition("=")
         if not (name and equals):
             raise InputError(f"sim_settings '{part}': write NAME=VALUE, e.g. motion_blur=true")
-        values[name] = parse_value(value, f"sim_settings '{part}'")
+        values[name] = parse_value(value, f"sim_settings '{part}' (NAME=VALUE)")
     return values

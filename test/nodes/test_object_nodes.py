@@ -198,8 +198,7 @@ def run_composed(ros):
 
 def run_apart(ros):
     executor = SingleThreadedExecutor()
-    readers = "hand_node tracker_node reconstruction_node"
-    camera = CameraNode({"source": "rgbd:x", "stamps": "source", "readers": readers})
+    camera = CameraNode({"source": "rgbd:x", "stamps": "source"})
     nodes = [HandNode({"device": "cpu"}), TrackerNode({"device": "cpu"}), ReconstructionNode({"device": "cpu"}), camera]
     reader = Reader(ros, executor)
     for node in nodes[:3]:
@@ -356,7 +355,7 @@ def test_a_foreign_camera_feeds_the_composed_nodes(ros, cores):
     frames, _ = cores
     pipeline = ComposedPipeline({"camera_node": {"source": "topics"}, "hand_node": {"depth_wait_s": 1.0}})
     assert "camera_node" not in pipeline.nodes
-    camera = CameraNode({"source": "rgbd:x", "stamps": "source", "depth_encoding": "32FC1", "readers": "hand_node"})
+    camera = CameraNode({"source": "rgbd:x", "stamps": "source", "depth_encoding": "32FC1"})
     pipeline.executor.add_node(camera)
     camera.trigger_configure()
     publishers = (camera._color, camera._depth, camera._info)

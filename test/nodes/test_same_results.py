@@ -98,8 +98,7 @@ def run_apart(ros, recording, monkeypatch):
 
     monkeypatch.setattr(module, "open_source", lambda spec, config: OneByOne())
     executor = SingleThreadedExecutor()
-    given = {"source": "bag:x", "stamps": "source", "readers": "hand_node tracker_node"}
-    camera, hand, tracker = CameraNode(given), HandNode(CPU), TrackerNode(CPU)
+    camera, hand, tracker = CameraNode({"source": "bag:x", "stamps": "source"}), HandNode(CPU), TrackerNode(CPU)
     results = Results(ros, executor)
     process = TrackerNode.process
 
