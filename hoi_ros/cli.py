@@ -15,6 +15,7 @@ from hoi_ros.config import describe_settings, load_parameters, make_config, pars
 from hoi_ros.device import DEVICES
 from hoi_ros.errors import InputError, unknown_name
 from hoi_ros.nodes.node_configs import CORE_CONFIGS, NODE_CONFIGS, core_config, node_parameter_names
+from hoi_ros.training.command import add_train, command_train
 
 SOURCES_HELP = """sources:
   sim[:SCENE[:OBJECT]]  simulator; scenes rotate, handover, grasp, replay, bare, empty; OBJECT a name or a mesh file
@@ -55,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_run(verbs)
     _add_simulate(verbs)
     add_bench(verbs)
-    _add_train(verbs)
+    add_train(verbs)
     settings = verbs.add_parser("settings", help="list every setting with default, range and meaning")
     settings.add_argument("node", nargs="?", help="only this node's")
     return parser
@@ -125,60 +126,6 @@ def _add_live(verbs: Any, name: str, text: str) -> None:
     parser.add_argument("--record" if name == "live" else "--to", dest="record", type=Path, metavar="BAG",
                         required=name == "record", help="record camera and results to this new bag folder")  # fmt: skip
     _add_common(parser)
-
-
-def _add_train(verbs: Any) -> None:
-    parser = verbs.add_parser("train", help="train a network", description="Train a network; a run resumes by itself.")
-    networks = parser.add_subparsers(dest="network", metavar="NETWORK", required=True)
-    pointmap = networks.add_parser(
-        "pointmap", help="pairwise pointmaps of held objects, on the simulator",
-        description="Write checkpoint.pt, pointmap_network.pt, curve.jsonl and pictures; the same folder resumes.",
-    )  # fmt: skip
-    pointmap.add_argument("--out", type=Path, required=True, help="folder of the run")
-    pointmap.add_argument("--config", type=Path, help="YAML with the parts network, pairs, loss, train")
-    pointmap.add_argument("--set", action="append", default=[], metavar="PART.NAME=VALUE", dest="assignments",
-                          help="one setting, e.g. train.batch=16")  # fmt: skip
-    pointmap.add_argument("--steps", type=int, help="stop after so many steps in all; a later call goes on")
-    pointmap.add_argument("--device", choices=DEVICES, default="auto", help="processor (default: auto)")
-    pointmap.add_argument("--quiet", action="store_true", help="no progress bar")
-    pointmap.set_defaults(train=train_pointmap_command)
-    _add_train_handos(networks)
-
-
-def _add_train_handos(networks: Any) -> None:
-    crops = networks.add_parser(
-        "crops", help="make the training data of handos: synthetic hands, seen by the frozen landmark network",
-        description="Write shard_*.npz; shards that exist are kept, so a killed call goes on.",
-    )  # fmt: skip
-    crops.add_argument("--out", type=Path, required=True, help="folder of the shards")
-    crops.add_argument("--shards", type=int, default=40, metavar="N", help="shards of 512 crops (default: 40)")
-    crops.add_argument("--seed", type=int, default=0)
-    crops.add_argument("--processes", type=int, default=2, metavar="P", help="worker processes (default: 2)")
-    crops.add_argument(
-        "--dataset", type=Path, help="cut the hands of your copy of a data set instead: FreiHAND, HInt, ..."
-    )
-    crops.add_argument(
-        "--unlabelled", metavar="SOURCE", help="cut hands of any source, labelled by the estimator itself"
-    )
-    crops.add_argument("--shippable", action="store_true",
-                       help="the licence of those pictures lets weights trained on them be handed on")  # fmt: skip
-    crops.add_argument("--held", type=float, default=0.12, metavar="SHARE",
-                       help="share of poses that hold something (default: 0.12)")  # fmt: skip
-    crops.add_argument("--detail", action="store_true",
-                       help="keep finer feature maps too, which the mask head wants (160 MB a shard)")  # fmt: skip
-    crops.add_argument("--backgrounds", type=Path, help="folder of photos to put behind the hands")
-    crops.add_argument("--quiet", action="store_true", help="no progress bar")
-    crops.set_defaults(train=train_crops_command)
-    handos = networks.add_parser(
-        "handos", help="the HandOS decoder, on shards of 'hoi train crops'",
-        description="Write checkpoint.pt, handos.npz, losses.csv, curves.png and pictures; the same folder resumes.",
-    )  # fmt: skip
-    handos.add_argument("--config", type=Path, help="YAML with the parts training, network, loss")
-    handos.add_argument("--data", type=Path, required=True, help="folder of shards; DATA/held_out is for scores")
-    handos.add_argument("--out", type=Path, required=True, help="folder of the run")
-    handos.add_argument("--device", choices=DEVICES, default="auto", help="processor (default: auto)")
-    handos.add_argument("--quiet", action="store_true", help="no progress bar")
-    handos.set_defaults(train=train_handos_command)
 
 
 def check_limits(options: argparse.Namespace) -> None:
@@ -333,85 +280,6 @@ def command_simulate(options: argparse.Namespace) -> int:
         SimulateOptions(options.scene, options.out, config, options.frames, not options.no_bag, options.quiet)
     )
     print(f"{report['frames']} frames of {report['scene']} in {options.out}; './hoi run rgbd:{options.out}' takes them")
-    return 0
-
-
-def command_train(options: argparse.Namespace) -> int:
-    """`hoi train`."""
-    return options.train(options)
-
-
-def train_pointmap_command(options: argparse.Namespace) -> int:
-    """`hoi train pointmap`."""
-    from hoi_ros.device import resolve_device
-    from hoi_ros.training.pointmap_trainer import read_settings, train_pointmap
-
-    settings = read_settings(options.config, options.assignments)
-    trainer = train_pointmap(
-        options.out, settings, steps=options.steps, device=resolve_device(options.device), quiet=options.quiet
-    )
-    print(f"{trainer.step} steps taken; weights, curve and pictures in {options.out}")
-    return 0
-
-
-def train_crops_command(options: argparse.Namespace) -> int:
-    """`hoi train crops`."""
-    from tqdm import tqdm
-
-    from hoi_ros.training.feature_cache import SHARD_CROPS, make_shards
-
-    if options.shards < 1 or options.processes < 1:
-        raise InputError("--shards and --processes: give at least 1")
-    if options.dataset and options.unlabelled:
-        raise InputError("--dataset and --unlabelled: give one of them")
-    if options.dataset or options.unlabelled:
-        return _cut_labelled_crops(options)
-    if not 0 <= options.held <= 1:
-        raise InputError(f"--held {options.held}: give a share from 0 to 1")
-    made = make_shards(
-        options.out,
-        options.shards,
-        seed=options.seed,
-        processes=options.processes,
-        backgrounds=options.backgrounds,
-        held_share=options.held,
-        detail=options.detail,
-    )
-    for _ in tqdm(made, total=options.shards, unit="shard", disable=options.quiet):
-        pass
-    print(f"{options.shards} shards of {SHARD_CROPS} crops in {options.out}")
-    return 0
-
-
-def _cut_labelled_crops(options: argparse.Namespace) -> int:
-    from hoi_ros.training.labelled_crops import dataset_frames, pseudo_labelled_frames, write_labelled_shards
-
-    frames = dataset_frames(options.dataset) if options.dataset else pseudo_labelled_frames(options.unlabelled)
-    name = options.dataset.name if options.dataset else f"pseudo-labels of {options.unlabelled}"
-    count = write_labelled_shards(
-        frames, options.out, name=name, shippable=options.shippable, seed=options.seed, most=options.shards
-    )
-    print(f"{count} crops in {options.out}")
-    return 0
-
-
-def train_handos_command(options: argparse.Namespace) -> int:
-    """`hoi train handos`."""
-    from tqdm import tqdm
-
-    from hoi_ros.device import resolve_device
-    from hoi_ros.training.train_handos import HandOsTrainer, read_plan
-
-    plan = read_plan(options.config)
-    trainer = HandOsTrainer(plan, options.data, options.out, resolve_device(options.device))
-    with tqdm(total=plan.training.steps, initial=trainer.step, unit="step", disable=options.quiet) as bar:
-
-        def show(step: int, loss: float) -> None:
-            bar.update(step - bar.n)
-            bar.set_postfix(loss=f"{loss:.3f}")
-
-        trainer.train(show)
-    print(f"{trainer.step} steps; weights, curves and pictures in {options.out}")
     return 0
 
 
