@@ -142,8 +142,12 @@ def mirrored(crop: HandCrop) -> HandCrop:
 
 
 def dataset_frames(folder: Path, kind: str = "") -> Iterator[LabelledFrame]:
-    """Frames of a data set in the user's own copy; see `evaluation.datasets`."""
-    for sequence in open_dataset(folder, kind):
+    """Frames of the training part of a data set in the user's own copy; see `evaluation.datasets`.
+
+    Raises:
+        InputError: no known layout, or the copy has the test part alone.
+    """
+    for sequence in open_dataset(folder, kind, training=True):
         yield from sequence
 
 

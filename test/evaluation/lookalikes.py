@@ -125,6 +125,38 @@ def hint(root: Path) -> None:
     text(folder / "without_picture_r.json", json.dumps([record]))
 
 
+def coco_wholebody(root: Path) -> None:
+    picture(root / "val2017/000000000785.jpg")
+    points = np.concatenate([JOINTS[:, :2] * 100 + 20, np.ones((21, 1))], 1)
+    points[8, 2] = 0
+    person = {
+        "image_id": 785, "lefthand_kpts": [0.0] * 63, "lefthand_valid": False, "righthand_valid": True,
+        "righthand_kpts": points.ravel().tolist(),
+    }  # fmt: skip
+    images = [{"id": 785, "file_name": "000000000785.jpg"}, {"id": 786, "file_name": "without_hands.jpg"}]
+    labels = {"images": images, "annotations": [person]}
+    text(root / "annotations/coco_wholebody_val_v1.0.json", json.dumps(labels))
+
+
+TRAINING_PARTS = {
+    "freihand": [("evaluation", "training"), ("evaluation_K.json", "training_K.json"),
+                 ("evaluation_xyz.json", "training_xyz.json")],
+    "hint": [("TEST_newdays_img", "TRAIN_newdays_img")],
+    "coco_wholebody": [("val2017", "train2017"),
+                       ("annotations/coco_wholebody_val_v1.0.json", "annotations/coco_wholebody_train_v1.0.json")],
+    "dexycb": [],
+    "ho3d": [],
+}  # fmt: skip
+"""What to rename to turn a look-alike's test part into its training part."""
+
+
+def training_part(name: str, root: Path) -> None:
+    """A look-alike of the part for training alone."""
+    globals()[name](root)
+    for test, training in TRAINING_PARTS[name]:
+        (root / test).rename(root / training)
+
+
 def showme(root: Path) -> None:
     sequence = root / "20220705173214"
     picture(sequence / "rgb/0000000000.png")

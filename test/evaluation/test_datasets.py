@@ -52,6 +52,36 @@ def test_interhand_turns_the_world_into_the_camera_and_leaves_unknown_joints_out
     np.testing.assert_allclose(hand.joints_camera[known], JOINTS[known], atol=1e-9)
 
 
+def test_coco_wholebody_gives_the_valid_hand_with_its_known_joints(tmp_path):
+    sequence = opened("coco_wholebody", tmp_path)
+    assert len(sequence) == 1, "a photo without hands is left out"
+    (hand,) = sequence[0].hands
+    assert hand.side == "right" and np.isnan(hand.joints_px[8]).all()
+    known = np.arange(21) != 8
+    np.testing.assert_allclose(hand.joints_px[known], (JOINTS[:, :2] * 100 + 20)[known])
+
+
+@pytest.mark.parametrize("name", sorted(lookalikes.TRAINING_PARTS))
+def test_training_reads_the_training_part_and_no_other(tmp_path, name):
+    lookalikes.training_part(name, tmp_path / "learn")
+    sequences = open_dataset(tmp_path / "learn", training=True)
+    assert sum(len(sequence) for sequence in sequences) == 1 and sequences[0][0].hands
+    if lookalikes.TRAINING_PARTS[name]:
+        getattr(lookalikes, name)(tmp_path / "both")
+        with pytest.raises(InputError, match="expected"):
+            open_dataset(tmp_path / "both", training=True)
+
+
+def test_every_fifth_recording_of_dexycb_is_not_trained_on(tmp_path):
+    lookalikes.dexycb(tmp_path)
+    recording = tmp_path / "20200709-subject-01/20200709_141754"
+    for second in range(5, 9):
+        shutil.copytree(recording, recording.with_name(f"20200709_14180{second}"))
+    names = {sequence.name for sequence in open_dataset(tmp_path, training=True)}
+    assert len(names) == 4 and not any("141808" in name for name in names)
+    assert len(open_dataset(tmp_path)) == 5
+
+
 @pytest.mark.parametrize("name", ["ho3d", "dexycb", "showme", "ycbineoat", "hot3d", "rgbd_realsense"])
 def test_objects_lie_where_they_should(tmp_path, name):
     sequence = opened(name, tmp_path)
@@ -111,6 +141,7 @@ def test_fisheye_agrees_with_opencv():
         ("ho3d", "train/ABF10/rgb", r"HO3D v3.*colour pictures.*ABF10/rgb"),
         ("dexycb", "calibration/intrinsics", r"DexYCB.*cameras.*intrinsics"),
         ("interhand", "annotations/test/InterHand2.6M_test_camera.json", r"InterHand2\.6M.*'camera'"),
+        ("coco_wholebody", "val2017", r"COCO-WholeBody.*pictures val2017"),
         ("hint", "TEST_newdays_img/ND_a_frame1_l.jpg", r"HInt.*pairs"),
         ("showme", "20220705173214/gt_mesh/obj_mesh", r"SHOWMe.*scan.*objmesh\.obj"),
         ("ycbineoat", "mustard0/cam_K.txt", r"YCBInEOAT.*camera.*cam_K\.txt"),

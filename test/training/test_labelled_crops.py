@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,11 +12,15 @@ import pytest
 from hoi_ros.cli import main
 from hoi_ros.datatypes import CameraIntrinsics, RgbdFrame
 from hoi_ros.evaluation.datasets import HandLabel, LabelledFrame
-from hoi_ros.geometry import project
+from hoi_ros.geometry import fit_similarity, project
 from hoi_ros.hand_model import HandModel
 from hoi_ros.training.feature_cache import read_card, read_shard, shard_path
 from hoi_ros.training.labelled_crops import CropCutter, mirrored, write_labelled_shards
 from hoi_ros.training.shard_batches import make_batch
+
+sys.path.append(str(Path(__file__).parents[1] / "evaluation"))
+
+import lookalikes
 
 CAMERA = CameraIntrinsics(320, 240, 300.0, 300.0, 159.5, 119.5)
 
@@ -74,6 +80,34 @@ def test_shards_of_labelled_pictures_are_read_back_with_their_card(tmp_path):
     assert batch.targets.has_3d[:, 0].tolist() == [True, True, False, False]
     assert read_card(tmp_path) == {"data": "mine", "shippable": False}
     assert not read_card(tmp_path / "nowhere")["shippable"], "data of unknown origin is not handed on"
+
+
+@pytest.mark.parametrize("name", ["coco_wholebody", "dexycb", "freihand", "hint", "ho3d"])
+def test_hands_of_a_data_set_become_crops_of_the_hand_that_is_labelled(tmp_path, monkeypatch, name):
+    """The user's own copy, by the command, from layout to crops."""
+    joints = labelled().hands[0].joints_camera + [0.0, 0.0, 0.3]
+    monkeypatch.setattr(lookalikes, "JOINTS", joints)
+    monkeypatch.setattr(lookalikes, "SIZE", (480, 640))
+    lookalikes.training_part(name, tmp_path / "set")
+    out = tmp_path / "crops"
+    assert main(["train", "crops", "--dataset", str(tmp_path / "set"), "--out", str(out), "--quiet"]) == 0
+    arrays = read_shard(shard_path(out, 0))
+    assert len(arrays["right"]) == 2 and not read_card(out)["shippable"]
+    weak = name in ("hint", "coco_wholebody")
+    assert arrays["has_3d"].tolist() == [not weak] * 2
+    assert arrays["right"][0] != arrays["right"][1], "plain and mirrored"
+    if weak:
+        known = arrays["joint_weights"][0] > 0
+        assert known.sum() == (20 if name == "coco_wholebody" else 21)
+        flat_joints = joints[known] * [100, 100, 0]
+        seen = np.zeros((known.sum(), 3))
+        seen[:, :2] = arrays["joints_2d"][0][known]
+        scale, turn, offset = fit_similarity(flat_joints, seen)
+        np.testing.assert_allclose(scale * flat_joints @ turn.T + offset, seen, atol=2e-3)
+    else:
+        apart = np.linalg.norm(joints[:, None] - joints[None], axis=-1)
+        ours = arrays["joints"][0].astype(float)
+        np.testing.assert_allclose(np.linalg.norm(ours[:, None] - ours[None], axis=-1), apart, atol=1e-3)
 
 
 def test_the_command_refuses_two_kinds_of_data_and_unknown_ones(tmp_path, capsys):

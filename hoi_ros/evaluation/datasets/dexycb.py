@@ -115,3 +115,20 @@ def open_dexycb(folder: Path) -> list[LabelledSequence]:
     if not folders:
         expect_any(recordings[0].parent, "SERIAL/color_000000.jpg", NAME, "colour pictures")
     return [DexYcbSequence(f, folder) for f in folders]
+
+
+def open_dexycb_training(folder: Path) -> list[LabelledSequence]:
+    """The recordings that the data set's own split s0 trains on: of each subject's, all but every fifth.
+
+    Raises:
+        InputError: none is there, or files are missing.
+    """
+    subjects: dict[Path, list[Path]] = {}
+    for meta in expect_any(folder, "*subject*/*/meta.yml", NAME, "recordings"):
+        subjects.setdefault(meta.parent.parent, []).append(meta.parent)
+    chosen = {r for recordings in subjects.values() for k, r in enumerate(sorted(recordings)) if k % 5 != 4}
+    expect(folder / "calibration" / "intrinsics", NAME, "the cameras")
+    cameras = sorted({p.parent for recording in chosen for p in recording.glob("*/color_000000.jpg")})
+    if not cameras:
+        raise InputError(f"{NAME}: no recording to train on in {folder}; expected SERIAL/color_000000.jpg")
+    return [DexYcbSequence(camera, folder) for camera in cameras]

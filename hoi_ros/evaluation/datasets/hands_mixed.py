@@ -14,9 +14,10 @@ import numpy as np
 
 from hoi_ros.datatypes import CameraIntrinsics, RgbdFrame
 from hoi_ros.errors import InputError
+from hoi_ros.evaluation.datasets.coco_wholebody import hand_of_triplets, hands_of_person
 from hoi_ros.evaluation.datasets.files import expect, expect_any, need_fields, read_color, read_json
 from hoi_ros.evaluation.datasets.interhand import InterHand
-from hoi_ros.evaluation.datasets.records import LEAST_JOINTS, HandLabel, LabelledFrame, LabelledSequence
+from hoi_ros.evaluation.datasets.records import HandLabel, LabelledFrame, LabelledSequence
 
 FOLDERS = ("freihand", "onehand10k", "panoptic", "rhd", "coco", "interhand2.6m")
 FROM_TIPS = np.array([0, *(4 * finger + joint for finger in range(5) for joint in (4, 3, 2, 1))])
@@ -66,31 +67,14 @@ class CocoHands(LabelledSequence):
     def _labels_of(self, image: dict, by_image: dict[Any, list[dict]]) -> list[HandLabel]:
         hands: list[HandLabel] = []
         for annotation in by_image.get(image["id"], ()):
-            for side in ("left", "right"):
-                points = annotation.get(f"{side}hand_kpts")
-                if points is not None and annotation.get(f"{side}hand_valid", True):
-                    hands += _hand(points, side)
             if "lefthand_kpts" in annotation:
+                hands += hands_of_person(annotation)
                 continue
             order = FROM_TIPS if self._folder.name == "rhd" else np.arange(21)
             joints = annotation.get("joint_cam")
             camera_m = None if joints is None else np.asarray(joints, np.float64)[order] * 1e-3
-            hands += _hand(annotation["keypoints"], annotation.get("hand_type"), order, camera_m)
+            hands += hand_of_triplets(annotation["keypoints"], annotation.get("hand_type"), order, camera_m)
         return hands
-
-
-def _hand(
-    points: Any, side: str | None, order: np.ndarray | None = None, joints_camera: np.ndarray | None = None
-) -> list[HandLabel]:
-    """A label of x, y, visibility triplets; none when too few joints are known."""
-    triplets = np.asarray(points, np.float64).reshape(-1, 3)
-    if len(triplets) != 21:
-        return []
-    triplets = triplets if order is None else triplets[order]
-    pixels = np.where(triplets[:, 2:] > 0, triplets[:, :2], np.nan)
-    if np.isfinite(pixels).all(1).sum() < LEAST_JOINTS:
-        return []
-    return [HandLabel(side if side in ("left", "right") else None, joints_camera, pixels)]
 
 
 def open_hands_mixed(folder: Path) -> list[LabelledSequence]:

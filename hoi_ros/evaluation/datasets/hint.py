@@ -61,8 +61,23 @@ def open_hint(folder: Path) -> list[LabelledSequence]:
     Raises:
         InputError: none is there.
     """
-    for split in ("TEST", "VAL", "TRAIN"):
-        found = [f for f in sorted(folder.glob(f"{split}_*")) if any(f.glob("*.jpg"))]
-        if found:
-            return [Hint(f) for f in found]
-    raise InputError(f"{NAME}: expected folders like TEST_newdays_img with .jpg and .json pairs in {folder}")
+    found = next((f for f in (_split(folder, name) for name in ("TEST", "VAL", "TRAIN")) if f), [])
+    if not found:
+        raise InputError(f"{NAME}: expected folders like TEST_newdays_img with .jpg and .json pairs in {folder}")
+    return found
+
+
+def open_hint_training(folder: Path) -> list[LabelledSequence]:
+    """Every training folder with pictures.
+
+    Raises:
+        InputError: none is there.
+    """
+    found = _split(folder, "TRAIN")
+    if not found:
+        raise InputError(f"{NAME}: expected folders like TRAIN_newdays_img with .jpg and .json pairs in {folder}")
+    return found
+
+
+def _split(folder: Path, name: str) -> list[LabelledSequence]:
+    return [Hint(f) for f in sorted(folder.glob(f"{name}_*")) if any(f.glob("*.jpg"))]

@@ -123,13 +123,13 @@ def _pose(meta: dict) -> np.ndarray | None:
     )
 
 
-def open_ho3d(folder: Path) -> list[LabelledSequence]:
-    """Every sequence of `train` and `evaluation`, or the one that the folder itself is.
+def open_ho3d(folder: Path, parts: tuple[str, ...] = ("train", "evaluation")) -> list[LabelledSequence]:
+    """Every sequence of these parts, or the one that the folder itself is.
 
     Raises:
         InputError: none is there.
     """
-    folders = sorted(p.parent for part in ("train", "evaluation") for p in folder.glob(f"{part}/*/meta"))
+    folders = sorted(p.parent for part in parts for p in folder.glob(f"{part}/*/meta"))
     folders = folders or ([folder] if (folder / "meta").is_dir() else [])
     if not folders:
         expect(folder / "train" / "SEQUENCE" / "meta", NAME, "the labels of a sequence")
