@@ -45,6 +45,8 @@ class Scene:
     """Seconds after which all was shown; None: a whole period."""
     shape: np.ndarray | None = None
     """(10,) the hands' shape, where the scene decides it."""
+    T_world_view: np.ndarray | None = None
+    """(4, 4) of the resting camera, where the scene decides it."""
 
     @property
     def held_from_s(self) -> float:

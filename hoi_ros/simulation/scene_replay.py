@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hoi_ros.geometry import invert_transform, make_transform
+from hoi_ros.geometry import invert_transform, make_transform, transform_points
 from hoi_ros.hand_model import HandModel
 from hoi_ros.simulation.captured import CAPTURE_HZ, CapturedGrasp, find_mesh, read_capture, support_plane
 from hoi_ros.simulation.joint_fit import fit_hand
@@ -18,6 +18,12 @@ from hoi_ros.simulation.surface import SimObject
 from hoi_ros.simulation.touch import TouchFitter
 
 _MOVED_M = 0.012
+_NEAREST_M, _FARTHEST_M = 0.45, 1.1
+"""How far ahead of the camera the middle of the motion may be."""
+_ABOVE_M = 0.25
+"""How high above the motion's middle the camera is at least."""
+_HALF_VIEW = np.array([0.48, 0.36])
+"""Tangents of half the simulated camera's view, less a twelfth."""
 
 
 class ReplayScene(Scene):
@@ -33,7 +39,7 @@ class ReplayScene(Scene):
             mesh: see `find_mesh`.
             side: 'left' as captured; 'right' replays it in the mirror, the thing's print too.
             model: hand model. seed: picks the sequence when none is named.
-            T_world_view: (4, 4) of the resting camera.
+            T_world_view: (4, 4) of the resting camera; it is raised and turned until it sees the whole motion.
 
         Raises:
             InputError: unusable file, no mesh.
@@ -42,7 +48,8 @@ class ReplayScene(Scene):
         item = load_object(find_mesh(Path(grasps.partition("#")[0]), capture.object_name, mesh))
         self.name = f"{capture.object_name} {capture.key}"
         rng = np.random.default_rng([seed, 908])
-        T_view_capture = _place(support_plane(item, capture), capture, T_world_view, rng)
+        T_world_view, T_view_capture = _place(support_plane(item, capture), capture, item, T_world_view, rng)
+        self.T_world_view = T_world_view
         T_view_object = T_view_capture @ capture.T_capture_object
         joints = _bridged(capture.joints)
         joints = joints @ T_view_capture[:3, :3].T + T_view_capture[:3, 3]
@@ -106,10 +113,13 @@ def mirrored_object(item: SimObject) -> SimObject:
     )
 
 
-def _place(plane: np.ndarray, capture: CapturedGrasp, T_world_view: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(4, 4) T_view_capture: the captured table on ours, a person across it, the motion in the picture's middle."""
+def _place(
+    plane: np.ndarray, capture: CapturedGrasp, item: SimObject, T_world_view: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """(4, 4) T_world_view of a camera before the whole motion, and T_view_capture: the captured table on ours."""
     up = plane[:3]
-    middle_finger = _bridged(capture.joints)[:, 9] - _bridged(capture.joints)[:, 0]
+    joints = _bridged(capture.joints)
+    middle_finger = joints[:, 9] - joints[:, 0]
     arm = -middle_finger[len(middle_finger) // 2 :].mean(0)
     arm = arm - (arm @ up) * up
     ahead = arm / max(np.linalg.norm(arm), 1e-9)
@@ -117,15 +127,38 @@ def _place(plane: np.ndarray, capture: CapturedGrasp, T_world_view: np.ndarray, 
     aside = rng.uniform(0.6, 1.5)
     away = np.cos(aside) * ahead + np.sin(aside) * np.cross(up, ahead)
     rotation = np.stack([np.cross(away, up), away, up])
-    places = capture.T_capture_object[:, :3, 3] @ rotation.T
-    middle = (places.min(0) + places.max(0)) / 2
+    corners = item.vertices[:: max(1, len(item.vertices) // 60)].astype(np.float64)
+    things = capture.T_capture_object
+    swept = np.concatenate([corners @ T[:3, :3].T + T[:3, 3] for T in things[::2]])
+    lifted = np.linalg.norm(things[:, :3, 3] - things[0, :3, 3], axis=1) > _MOVED_M
+    swept = np.concatenate([swept, joints[lifted].reshape(-1, 3)]) @ rotation.T
+    middle = (swept.min(0) + swept.max(0)) / 2
     height = middle[2] + plane[3]
-    camera, forward = T_world_view[:3, 3], T_world_view[:3, 2]
-    # The camera looks at the middle of the motion.
-    reach = (camera[2] - height) / max(-forward[2], 1e-3)
-    target = camera + forward * float(np.clip(reach, 0.5, 0.75))
-    target[2] = height
-    return invert_transform(T_world_view) @ make_transform(rotation, target - middle)
+    # As a person would set up the camera: a little above the motion, as near as shows the whole of it.
+    best, shown = (T_world_view, np.eye(4)), -1.0
+    for distance in np.arange(_NEAREST_M, _FARTHEST_M, 0.02):
+        camera = np.array([T_world_view[0, 3], T_world_view[1, 3], max(T_world_view[2, 3], height + _ABOVE_M)])
+        target = np.array([camera[0], camera[1] + distance, height])
+        T_world_camera = _looking(camera, target)
+        T_view_capture = invert_transform(T_world_camera) @ make_transform(rotation, target - middle)
+        share = _shown(transform_points(invert_transform(T_world_camera), swept - middle + target))
+        if share > shown + 0.002:
+            best, shown = (T_world_camera, T_view_capture), share
+    return best
+
+
+def _looking(camera: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """(4, 4) T_world_camera of an upright camera at a place (3,) that looks at another, world's z up."""
+    forward = (target - camera) / np.linalg.norm(target - camera)
+    right = np.cross(forward, [0, 0, 1])
+    right /= np.linalg.norm(right)
+    return make_transform(np.stack([right, np.cross(forward, right), forward], 1), camera)
+
+
+def _shown(points: np.ndarray) -> float:
+    """Share of points (N, 3), view frame, that lie in a picture of 4 to 3, a little inside its border."""
+    slope = points[:, :2] / np.maximum(points[:, 2:], 1e-3)
+    return float(((np.abs(slope) < _HALF_VIEW) & (points[:, 2:] > 0.2)).all(1).mean())
 
 
 def _bridged(joints: np.ndarray) -> np.ndarray:

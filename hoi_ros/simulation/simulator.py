@@ -59,6 +59,8 @@ class Simulator:
             self.hand_shape = np.clip(np.random.default_rng(config.hand_shape_seed).standard_normal(10), -2, 2)
         self._rest_camera = _look_at(rng.uniform(0.4, 0.55))
         self.scene = make_scene(self.scene_name, item, self.model, self.hand_shape, config, self._rest_camera)
+        if self.scene.T_world_view is not None:
+            self._rest_camera = self.scene.T_world_view
         if self.scene.shape is not None:
             self.hand_shape = self.scene.shape
         self._standing_items = parse_standing(config.standing, self.scene.item, config.seed)

@@ -11,7 +11,14 @@ import pytest
 import trimesh
 
 from hoi_ros.errors import InputError
-from hoi_ros.geometry import invert_transform, make_transform, quaternion_from_matrix, so3_exp, transform_points
+from hoi_ros.geometry import (
+    invert_transform,
+    make_transform,
+    project,
+    quaternion_from_matrix,
+    so3_exp,
+    transform_points,
+)
 from hoi_ros.hand_model import HandModel
 from hoi_ros.simulation import Simulator, SimulatorConfig
 from hoi_ros.simulation.grasp import HandParts, SignedDistance
@@ -161,3 +168,29 @@ def test_unusable_grasps_are_refused(grasps, change, words):
 def test_a_missing_mesh_says_where_it_was_sought(grasps, tmp_path):
     with pytest.raises(InputError, match="with --objects"):
         replay(grasps, object=str(tmp_path))
+
+
+def test_the_camera_sees_the_whole_motion(grasps):
+    sim = replay(grasps)
+    for k in range(0, FRAMES, 4):
+        pose = sim.scene.at(k / 30).T_view_object
+        pixels = project(transform_points(pose, sim.scene.item.vertices.astype(np.float64)), sim.intrinsics)
+        assert ((pixels > 0) & (pixels < (160, 120))).all()
+
+
+def test_a_motion_that_leaves_the_usual_view_moves_the_camera(grasps, motion, tmp_path):
+    with np.load(grasps) as archive:
+        arrays = dict(archive)
+    lift = motion[1][-1][:3, 3] - motion[1][0][:3, 3]
+    shift = np.linspace(0, 0.45, FRAMES)[:, None] * lift / np.linalg.norm(lift)
+    arrays[f"{KEY}/joints21"] += shift[:, None].astype(np.float32)
+    arrays[f"{KEY}/obj_trans"] += shift.astype(np.float32)
+    (tmp_path / "grasps").mkdir()
+    np.savez(tmp_path / "grasps" / "left.npz", **arrays)
+    (tmp_path / "grasps" / "index.csv").write_text((grasps.parent / "index.csv").read_text())
+    (tmp_path / "objects_ycb").symlink_to(grasps.parent.parent / "objects_ycb")
+    sim = replay(tmp_path / "grasps" / "left.npz")
+    for k in (0, FRAMES - 1):
+        pose = sim.scene.at(k / 30).T_view_object
+        pixels = project(transform_points(pose, sim.scene.item.vertices.astype(np.float64)), sim.intrinsics)
+        assert ((pixels > 0) & (pixels < (160, 120))).all()

@@ -158,7 +158,8 @@ class RegistrationTracker:
             guess = self._motion @ self._pose
             found = self._register(view, guess)
             near = found is not None and np.linalg.norm((found @ invert_transform(guess))[:3, 3]) < 0.1
-            pose = nearest_rigid(found) if near and found is not None else guess
+            # Guesses as well: products of products of poses would leave the rigid motions for good.
+            pose = nearest_rigid(found if near and found is not None else guess)
             self._motion, self._pose = pose @ invert_transform(self._pose), pose
         if self._to_model:
             self._grow(view)
