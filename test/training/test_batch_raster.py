@@ -40,7 +40,7 @@ def hands():
     model, rng = HandModel.load(), np.random.default_rng(0)
     low, high = model.joint_limits.T
     posed = model.pose(rng.uniform(0.5 * low, 0.8 * high, (6, len(low))), rng.normal(0, 0.8, (6, 10)), "right")
-    angle, far = np.meshgrid(np.linspace(0, 2 * np.pi, 9)[:-1], [-0.3, 0.1, 0.5, 0.9])
+    angle, far = np.meshgrid(0.3 + np.linspace(0, 2 * np.pi, 9)[:-1], [-0.5, -0.3, 0.6, 0.9])
     ring = np.stack([0.05 * np.cos(angle) + 0.1, 0.05 * np.sin(angle) + 0.1, far], -1).reshape(-1, 3)
     a = np.arange(24)
     b = a // 8 * 8 + (a + 1) % 8
@@ -69,7 +69,7 @@ def test_every_pixel_shows_what_its_ray_hits(hands):
         both = np.isfinite(ours) & np.isfinite(theirs)
         number = face[k * SIDE * SIDE : (k + 1) * SIDE * SIDE].numpy() - first
         same = both & (number == hit["primitive_ids"].astype(np.int64))
-        assert same[both].mean() > 0.99
+        assert same[both].mean() > 0.998
         assert np.quantile(np.abs(ours[both] - theirs[both]), 0.998) < 1e-4
         uv = weights[k * SIDE * SIDE : (k + 1) * SIDE * SIDE].numpy()[same, 1:]
         assert np.quantile(np.abs(uv - hit["primitive_uvs"][same]), 0.99) < 2e-3
