@@ -2,14 +2,60 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hoi_ros.datatypes import CameraIntrinsics
 from hoi_ros.hand.handos import Detection, HandOs, HandOsOutput, is_right_hand
 from hoi_ros.hand.query_filter import NMS_THRESHOLD, SCORE_THRESHOLD, assign_instances, keep_instances
+
+STRIDE = 32
+"""Pictures are padded to multiples of this, so that every level of a detector divides them."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of the size that the detector looks at."""
+
+    image: np.ndarray
+    """(H, W, 3) uint8 RGB."""
+    camera: CameraIntrinsics
+
+
+def scaled_picture(color: np.ndarray, camera: CameraIntrinsics, side: int) -> Picture:
+    """Resize (H, W, 3) uint8 so that its longer side has `side` pixels."""
+    height, width = color.shape[:2]
+    factor = side / max(height, width)
+    new = (max(round(width * factor), 1), max(round(height * factor), 1))
+    image = cv2.resize(color, new, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
+    x, y = new[0] / width, new[1] / height
+    changed = replace(
+        camera, width=new[0], height=new[1], fx=camera.fx * x, fy=camera.fy * y,
+        cx=(camera.cx + 0.5) * x - 0.5, cy=(camera.cy + 0.5) * y - 0.5,
+    )  # fmt: skip
+    return Picture(image, changed)
+
+
+def batch_pictures(pictures: Sequence[Picture], device: torch.device | str) -> tuple[Tensor, Tensor]:
+    """Images (B, 3, H, W) in [0, 1], padded below and to the right with black, and their cameras (B, 4)."""
+    shapes = np.array([picture.image.shape[:2] for picture in pictures])
+    height, width = (-(-shapes.max(0) // STRIDE) * STRIDE).tolist()
+    canvas = np.zeros((len(pictures), height, width, 3), np.uint8)
+    for row, picture in zip(canvas, pictures):
+        row[: picture.image.shape[0], : picture.image.shape[1]] = picture.image
+    images = torch.from_numpy(canvas).to(device).permute(0, 3, 1, 2).float() / 255
+    sizes = np.array([width, height], np.float64)
+    cameras = [
+        np.r_[np.array([p.camera.fx, p.camera.fy]) / sizes, (np.array([p.camera.cx, p.camera.cy]) + 0.5) / sizes]
+        for p in pictures
+    ]
+    return images, torch.from_numpy(np.array(cameras, np.float32)).to(device)
 
 
 class Detector(Protocol):

@@ -58,7 +58,14 @@ def _add_train_handos(networks: Any) -> None:
         description="Write checkpoint.pt, handos.npz, losses.csv, curves.png and pictures; the same folder resumes.",
     )  # fmt: skip
     handos.add_argument("--config", type=Path, help="YAML with the parts training, network, loss")
-    handos.add_argument("--data", type=Path, required=True, help="folder of shards; DATA/held_out is for scores")
+    handos.add_argument("--data", type=Path, required=True,
+                        help="folder of shards, with DATA/held_out for scores; with --detector a data set")  # fmt: skip
+    handos.add_argument("--detector", type=Path, metavar="FOLDER",
+                        help="one stage: a full-image detector as transformers' save_pretrained writes it")  # fmt: skip
+    handos.add_argument("--held-out", type=Path, metavar="FOLDER",
+                        help="with --detector: another data set, for scores")  # fmt: skip
+    handos.add_argument("--shippable", action="store_true",
+                        help="with --detector: the pictures' licence lets weights be handed on")  # fmt: skip
     handos.add_argument("--out", type=Path, required=True, help="folder of the run")
     handos.add_argument("--device", choices=DEVICES, default="auto", help="processor (default: auto)")
     handos.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -131,8 +138,16 @@ def train_handos_command(options: argparse.Namespace) -> int:
     from hoi_ros.device import resolve_device
     from hoi_ros.training.train_handos import HandOsTrainer, read_plan
 
-    plan = read_plan(options.config)
-    trainer = HandOsTrainer(plan, options.data, options.out, resolve_device(options.device))
+    plan, data, device = read_plan(options.config), options.data, resolve_device(options.device)
+    if options.detector:
+        from hoi_ros.training.full_images import open_full_images
+
+        plan, data = open_full_images(
+            plan, options.data, options.detector, device, held_out=options.held_out, shippable=options.shippable
+        )
+    elif options.held_out or options.shippable:
+        raise InputError("--held-out and --shippable go with --detector; shards say it themselves")
+    trainer = HandOsTrainer(plan, data, options.out, device)
     with tqdm(total=plan.training.steps, initial=trainer.step, unit="step", disable=options.quiet) as bar:
 
         def show(step: int, loss: float) -> None:

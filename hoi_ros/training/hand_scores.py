@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,7 @@ from hoi_ros.datatypes import SKELETON_EDGES
 from hoi_ros.hand.handos import HandOs, HandOsOutput, is_right_hand
 from hoi_ros.training.feature_cache import read_shard
 from hoi_ros.training.hand_crops import CROP_SIDE, HAND, OBJECT
-from hoi_ros.training.shard_batches import make_batch, usable
+from hoi_ros.training.shard_batches import Batch, make_batch, moved, usable
 
 
 def aligned_errors(points: Tensor, truth: Tensor) -> Tensor:
@@ -29,56 +30,79 @@ def aligned_errors(points: Tensor, truth: Tensor) -> Tensor:
 
 
 def score_shard(network: HandOs, path: Path, picture: Path | None = None) -> dict[str, float]:
-    """Scores on one shard's crops that hold a hand for the detector.
-
-    Returns:
-        pa_mpjpe_mm, landmarks_pa_mpjpe_mm (the detector's own), pa_mpvpe_mm, joints_2d_px (of the crop), and
-        side_right, the share of right sides; hand_iou, object_iou and contact_iou where the network has such heads;
-        in 2D training joints_2d_px alone.
-    """
+    """Scores on one shard's crops that hold a hand for the detector; see `score_batches`."""
     arrays = read_shard(path)
     rows = np.flatnonzero(usable(arrays))
+    parts = np.array_split(rows, max(len(rows) // 64, 1))
+    batches = (
+        make_batch({name: values[part] for name, values in arrays.items() if name != "pictures"}) for part in parts
+    )
+    scores, first = score_batches(network, batches)
+    if picture is not None and "pictures" in arrays and first is not None:
+        # Rows of the first batch are in the shard's order, without those that cannot be used.
+        shown = [k for k in range(len(arrays["pictures"])) if k in set(rows[: len(first.joints_2d)].tolist())]
+        places = torch.from_numpy(np.searchsorted(rows, shown))
+        points = HandOsOutput(
+            first.joints_2d[places], projected=None if first.projected is None else first.projected[places]
+        )
+        draw_instances(arrays["pictures"][shown], points, [[0]] * len(shown), picture)
+    return scores
+
+
+@torch.inference_mode()
+def score_batches(network: HandOs, batches: Iterable[Batch]) -> tuple[dict[str, float], HandOsOutput | None]:
+    """Scores on batches with known truth, on the network's own device.
+
+    Returns:
+        pa_mpjpe_mm, pa_mpvpe_mm, joints_2d_px (of a crop, or of a picture as wide as one), and side_right, the share
+        of right sides; landmarks_pa_mpjpe_mm of a detector that knows landmarks; hand_iou, object_iou and contact_iou
+        where the network has such heads; in 2D training joints_2d_px alone. And the first batch's answer, on the CPU.
+    """
     results: list[dict[str, np.ndarray]] = []
-    was_training = network.training
+    was_training, device = network.training, next(network.parameters()).device
     network.eval()
     first: HandOsOutput | None = None
-    device = next(network.parameters()).device
-    for part in np.array_split(rows, max(len(rows) // 64, 1)):
-        batch = make_batch({name: values[part] for name, values in arrays.items() if name != "pictures"})
-        with torch.inference_mode():
-            output = network(batch.detection, batch.camera) if device.type == "cpu" else None
-        if output is None:
-            return {}
-        last = output[-1]
+    for batch in batches:
+        there = batch.to(device)
+        last = moved(network(there.detection, there.camera, every_layer=False)[-1], torch.device("cpu"))
         first = first or last
-        error = (last.joints_2d - batch.targets.joints_2d).norm(dim=-1).mean((1, 2)) * CROP_SIDE
-        row = {"joints_2d_px": error}
-        if last.vertices is not None and last.joints_3d is not None:
-            truth, joints = batch.targets.vertices, batch.targets.joints_3d
-            assert truth is not None and joints is not None and batch.detection.landmarks_3d is not None
-            row["pa_mpjpe_mm"] = aligned_errors(last.joints_3d[:, 0], joints[:, 0]) * 1e3
-            row["landmarks_pa_mpjpe_mm"] = aligned_errors(batch.detection.landmarks_3d[:, 0], joints[:, 0]) * 1e3
-            row["pa_mpvpe_mm"] = aligned_errors(last.vertices[:, 0], truth[:, 0]) * 1e3
-            right = is_right_hand(last.vertices[:, 0], network.faces)
-            row["side_right"] = (right.numpy() == arrays["right"][part]).astype(np.float64)
-        if (
-            last.segments is not None
-            and batch.targets.segments is not None
-            and last.segments.shape[-2:] == batch.targets.segments.shape[-2:]
-        ):
-            seen, true = last.segments.argmax(1).flatten(1), batch.targets.segments.flatten(1)
-            for kind, name in ((HAND, "hand_iou"), (OBJECT, "object_iou")):
-                row[name] = overlaps(seen == torch.tensor(kind), true == torch.tensor(kind))
-        if last.contact is not None and batch.targets.contact is not None:
-            row["contact_iou"] = overlaps(last.contact[:, 0] > 0, batch.targets.contact[:, 0])
-        results.append({name: np.asarray(values, np.float64) for name, values in row.items()})
+        results.append({name: np.asarray(v, np.float64) for name, v in score_hands(network, batch, last).items()})
     network.train(was_training)
-    if picture is not None and "pictures" in arrays and first is not None:
-        shown = [k for k in range(len(arrays["pictures"])) if k in set(rows.tolist())]
-        places = [int(np.searchsorted(rows, k)) for k in shown]
-        draw_hands(arrays["pictures"][shown], first, places, picture)
     # Crops without a held thing have no overlap to speak of.
-    return {name: round(float(np.nanmean(np.concatenate([r[name] for r in results]))), 4) for name in results[0]}
+    names = sorted({name for row in results for name in row})
+    values = {name: np.concatenate([r[name] for r in results if name in r]) for name in names}
+    known = {name: value[np.isfinite(value)] for name, value in values.items()}
+    return {name: round(float(v.mean()), 4) if len(v) else float("nan") for name, v in known.items()}, first
+
+
+def score_hands(network: HandOs, batch: Batch, last: HandOsOutput) -> dict[str, Tensor]:
+    """Scores (N,) of each true hand of a batch, with the answer on the batch's device."""
+    targets = batch.targets
+    known = targets.joint_weights > 0
+    real = known.any(-1)
+    distance = (last.joints_2d - targets.joints_2d).norm(dim=-1) * CROP_SIDE
+    row = {"joints_2d_px": ((distance * known).sum(-1) / known.sum(-1).clamp(min=1))[real]}
+    solid = targets.has_3d & real
+    if last.vertices is not None and last.joints_3d is not None and bool(solid.any()):
+        truth, joints = targets.vertices, targets.joints_3d
+        assert truth is not None and joints is not None
+        row["pa_mpjpe_mm"] = aligned_errors(last.joints_3d[solid], joints[solid]) * 1e3
+        if batch.detection.landmarks_3d is not None:
+            row["landmarks_pa_mpjpe_mm"] = aligned_errors(batch.detection.landmarks_3d[solid], joints[solid]) * 1e3
+        row["pa_mpvpe_mm"] = aligned_errors(last.vertices[solid], truth[solid]) * 1e3
+        faces = network.faces.cpu()
+        row["side_right"] = is_right_hand(last.vertices[solid], faces) == is_right_hand(truth[solid], faces)
+    if (
+        last.segments is not None
+        and targets.segments is not None
+        and last.segments.shape[-2:] == targets.segments.shape[-2:]
+    ):
+        seen, true = last.segments.argmax(1).flatten(1), targets.segments.flatten(1)
+        for kind, name in ((HAND, "hand_iou"), (OBJECT, "object_iou")):
+            row[name] = overlaps(seen == torch.tensor(kind), true == torch.tensor(kind))
+    if last.contact is not None and targets.contact is not None:
+        row["contact_iou"] = overlaps(last.contact[solid] > 0, targets.contact[solid] > 0.5)
+    return row
 
 
 def overlaps(found: Tensor, truth: Tensor) -> Tensor:
@@ -87,22 +111,33 @@ def overlaps(found: Tensor, truth: Tensor) -> Tensor:
     return torch.where(truth.any(1), shared / either.clamp(min=1), torch.nan)
 
 
-def draw_hands(images: np.ndarray, output: HandOsOutput, places: list[int], path: Path) -> None:
-    """Write crops with the network's 2D joints, and below them its projected ones."""
+def draw_instances(images: np.ndarray, output: HandOsOutput, shown: list[list[int]], path: Path) -> None:
+    """Write pictures (B, H, W, 3) with the network's 2D joints, and below them its projected ones.
+
+    Args:
+        images: uint8 RGB.
+        output: of at least these B images, on the CPU.
+        shown: instances of each image to draw.
+        path: of the picture.
+    """
     rows = []
     for points in (output.joints_2d, output.projected):
         if points is None:
             continue
         tiles = []
-        for image, place in zip(images, places):
+        for number, (image, instances) in enumerate(zip(images, shown)):
             tile = image.copy()
-            for finger, (a, b) in enumerate(SKELETON_EDGES):
-                ends = [
-                    tuple((points[place, 0, k].float().numpy() * tile.shape[0]).astype(int).tolist()) for k in (a, b)
-                ]
-                hue = np.array([[[finger // 4 * 32, 220, 255]]], np.uint8)
-                color = cv2.cvtColor(hue, cv2.COLOR_HSV2RGB)[0, 0].tolist()
-                cv2.line(tile, ends[0], ends[1], color, 2, cv2.LINE_AA)
+            for instance in instances:
+                _draw_bones(tile, points[number, instance].float().numpy() * tile.shape[1::-1])
             tiles.append(tile)
         rows.append(np.hstack(tiles))
     cv2.imwrite(str(path), cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
+
+
+def _draw_bones(tile: np.ndarray, points_px: np.ndarray) -> None:
+    """Lines along the bones of joints (21, 2), pixels, a colour a finger; places far outside are drawn at the edge."""
+    ends = np.clip(np.nan_to_num(points_px), -4000, 4000).astype(int)
+    for finger, (a, b) in enumerate(SKELETON_EDGES):
+        hue = np.array([[[finger // 4 * 32, 220, 255]]], np.uint8)
+        color = cv2.cvtColor(hue, cv2.COLOR_HSV2RGB)[0, 0].tolist()
+        cv2.line(tile, tuple(ends[a].tolist()), tuple(ends[b].tolist()), color, 2, cv2.LINE_AA)

@@ -18,16 +18,15 @@ import numpy as np
 
 from hoi_ros.datatypes import CameraIntrinsics, RgbdFrame
 from hoi_ros.evaluation.datasets import HandLabel, LabelledFrame, open_dataset
-from hoi_ros.geometry import fit_similarity
 from hoi_ros.hand import HandConfig, create_hand_estimator
 from hoi_ros.hand.embedded_features import LandmarkFeatures
-from hoi_ros.hand.fit import FitConfig, HandFitter
 from hoi_ros.hand.regions import HandRegion, region_from_landmarks
 from hoi_ros.hand_model import HandModel
 from hoi_ros.hand_model.model import MIRROR
 from hoi_ros.sources import open_source
 from hoi_ros.training.feature_cache import SHARD_CROPS, crops_to_arrays, shard_path, write_card
 from hoi_ros.training.hand_crops import CROP_SIDE, HandCrop
+from hoi_ros.training.solid_truth import SolidTruth
 
 NEEDED = [0, 5, 9, 13, 17]
 """Joints without which no region can be cut."""
@@ -53,7 +52,7 @@ class CropCutter:
     def __init__(self, seed: int = 0, model: HandModel | None = None):
         self.model = model or HandModel.load()
         self._rng = np.random.default_rng([seed, 31])
-        self._fitter = HandFitter(self.model, FitConfig(landmark_offset_share=0.0))
+        self._solid = SolidTruth(self.model)
 
     def crops(self, frames: Iterable[LabelledFrame]) -> Iterator[HandCrop]:
         """Every hand of every frame that can be cut, plain and mirrored."""
@@ -76,7 +75,7 @@ class CropCutter:
         palm = points[NEEDED]
         if palm.min() <= 0 or palm.max() >= 1:
             return None
-        solid = self._solid(frame, hand, filled)
+        solid = self._solid.of(frame, hand, filled)
         joints, vertices = solid or (np.zeros((21, 3)), np.zeros((self.model.vertex_count, 3)))
         joints, vertices = joints @ cut.turn.T, vertices @ cut.turn.T
         middle = joints.mean(0)
@@ -110,15 +109,6 @@ class CropCutter:
         c, s = math.cos(region.angle_rad), math.sin(region.angle_rad)
         roll = np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]])
         return _Cut(region, roll @ look, math.sqrt(camera.fx * camera.fy) / size)
-
-    def _solid(self, frame: RgbdFrame, hand: HandLabel, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-        """True joints (21, 3) and the free hand's vertices (V, 3) bent to them, camera axes; None without 3D truth."""
-        if hand.joints_camera is None or hand.side is None or not np.isfinite(hand.joints_camera).all():
-            return None
-        joints = np.asarray(hand.joints_camera, np.float64)
-        fitted = self._fitter.fit(pixels, joints - joints.mean(0), hand.side, frame.intrinsics)
-        scale, rotation, offset = fit_similarity(fitted.joints_camera, joints)
-        return joints, scale * fitted.vertices_camera @ rotation.T + offset
 
 
 def mirrored(crop: HandCrop) -> HandCrop:

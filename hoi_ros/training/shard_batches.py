@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +26,23 @@ class Batch:
     camera: Tensor
     """(B, 4)."""
     targets: HandTargets
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on another device."""
+        if device.type == "cpu":
+            return self
+        return Batch(moved(self.detection, device), self.camera.to(device), moved(self.targets, device))
+
+
+def moved(record: Any, device: torch.device) -> Any:
+    """A frozen record of tensors on another device."""
+    values: dict[str, Any] = {}
+    for name, value in vars(record).items():
+        if isinstance(value, tuple):
+            values[name] = tuple(v.to(device) for v in value)
+        else:
+            values[name] = value.to(device) if isinstance(value, torch.Tensor) else value
+    return replace(record, **values)
 
 
 class ShardBatches:

@@ -8,7 +8,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,7 @@ from hoi_ros.hand.handos_weights import save_weights
 from hoi_ros.hand.losses import HandOsLoss, LossWeights
 from hoi_ros.hand.weights_file import read_weights
 from hoi_ros.hand_model import HandModel
-from hoi_ros.training.feature_cache import read_card
-from hoi_ros.training.hand_scores import score_shard
-from hoi_ros.training.shard_batches import ShardBatches
+from hoi_ros.training.training_data import ShardData, TrainingData
 from hoi_ros.training.training_pictures import draw_curves
 
 CHECKPOINT, WEIGHTS, CURVES = "checkpoint.pt", "handos.npz", "losses.csv"
@@ -47,6 +45,7 @@ class TrainingConfig:
     checkpoint_steps: int = setting(200, "steps between checkpoints", low=1)
     score_steps: int = setting(500, "steps between scores on the held-out shard", low=1)
     threads: int = setting(2, "CPU threads", low=1)
+    image_side: int = setting(640, "with a full-image detector: pixels of a picture's longer side", low=64)
     start_from: str = setting("", "checkpoint (.pt) or weights (.npz) to start from: the second stage, or more heads")
     heads_only: bool = setting(False, "train the contact and mask heads alone, everything else stays as it is")
 
@@ -92,7 +91,26 @@ def read_plan(path: Path | None) -> TrainingPlan:
 class HandOsTrainer:
     """One run in one folder."""
 
-    def __init__(self, plan: TrainingPlan, data: Path, out: Path, device: str = "cpu", model: HandModel | None = None):
+    def __init__(
+        self,
+        plan: TrainingPlan,
+        data: Path | TrainingData,
+        out: Path,
+        device: str = "cpu",
+        model: HandModel | None = None,
+    ):
+        """Take up the run of a folder, or begin one.
+
+        Args:
+            plan: settings.
+            data: folder of shards, or another source of batches that fit the network.
+            out: folder of the run.
+            device: of torch.
+            model: the hand that is learned; the free hand when None.
+
+        Raises:
+            InputError: settings that do not go together, other settings than the folder's, damaged files.
+        """
         self.plan, self.out, self.device = plan, out, torch.device(device)
         config = plan.training
         torch.manual_seed(config.seed)
@@ -104,13 +122,16 @@ class HandOsTrainer:
         self.loss = HandOsLoss(topology.faces, plan.loss)
         learned = [p for p in self.network.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(learned, lr=0.0, weight_decay=config.weight_decay)
-        self.step = 0
-        self.data_folder = data
+        self.step, self._start_shippable = 0, True
         out.mkdir(parents=True, exist_ok=True)
-        shards = self._resume()
+        count = self._resume()
         if not self.step and config.start_from:
             self._start_from(Path(config.start_from))
-        self.batches = ShardBatches(data, config.batch_size, config.seed, shards)
+        if isinstance(data, Path):
+            data = ShardData(data, config.batch_size, config.seed, count)
+        elif count and data.count != count:
+            raise InputError(f"training data: {data.count} pictures, {count} when training began")
+        self.batches: TrainingData = data
 
     def train(self, on_step: Callable[[int, float], None] = lambda step, loss: None) -> None:
         """Run to the last step, then write the weights.
@@ -143,15 +164,18 @@ class HandOsTrainer:
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "torch_random": torch.get_rng_state(),
+            "device_random": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
             "plan": asdict(self.plan),
-            "shards": len(self.batches.paths),
+            "shards": self.batches.count,
+            "shippable": self._shippable,
         }
         unfinished = self.out / (CHECKPOINT + ".part")
         torch.save(state, unfinished)
         os.replace(unfinished, self.out / CHECKPOINT)
         card = {
-            **read_card(self.data_folder),
-            "shards": len(self.batches.paths),
+            **self.batches.card,
+            "shippable": self._shippable,
+            "shards": self.batches.count,
             "step": self.step,
             "training": asdict(self.plan.training),
         }
@@ -159,17 +183,22 @@ class HandOsTrainer:
         save_weights(unfinished, self.network, card)
         os.replace(unfinished, self.out / WEIGHTS)
 
+    @property
+    def _shippable(self) -> bool:
+        """Whether the weights may be handed on: the data's licence and that of what they started from allow it."""
+        return bool(self.batches.card.get("shippable")) and self._start_shippable
+
     def _train_step(self) -> tuple[float, dict[str, float]]:
         config = self.plan.training
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(self.step)
         batch = self.batches.batch(self.step)
-        detection, targets = _moved(batch.detection, self.device), _moved(batch.targets, self.device)
+        batch = batch.to(self.device)
         self.network.train(not config.heads_only)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bfloat16):
-            outputs = self.network(detection, batch.camera.to(self.device), every_layer=not config.heads_only)
+            outputs = self.network(batch.detection, batch.camera, every_layer=not config.heads_only)
         outputs = outputs[-1:] if config.heads_only else outputs
-        total, terms = self.loss(outputs, targets)
+        total, terms = self.loss(outputs, batch.targets)
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.clip_norm)
@@ -187,11 +216,11 @@ class HandOsTrainer:
             writer.writerow({k: f"{v:.6g}" if isinstance(v, float) and k != "seconds" else v for k, v in row.items()})
 
     def _score(self) -> None:
-        """PA errors on held-out crops, where the folder `held_out` beside the shards has some."""
-        path = next(iter(sorted((self.data_folder / "held_out").glob("shard_*.npz"))), None)
-        if path is None:
+        """A line of scores on held-out data, where there is some, and a picture."""
+        found = self.batches.score(self.network, self.out / f"pictures_{self.step:06d}.png")
+        if not found:
             return
-        scores = {"step": self.step} | score_shard(self.network, path, self.out / f"pictures_{self.step:06d}.png")
+        scores = {"step": self.step} | found
         with (self.out / "scores.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(scores) + "\n")
 
@@ -208,6 +237,9 @@ class HandOsTrainer:
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(state["torch_random"])
+        if state.get("device_random") is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["device_random"], self.device)
+        self._start_shippable = bool(state.get("shippable", True))
         self.step = int(state["step"])
         self._cut_curves()
         return int(state["shards"])
@@ -221,9 +253,7 @@ class HandOsTrainer:
             path.write_text("\n".join([head, *kept]) + "\n", encoding="utf-8")
 
     def _freeze_but_heads(self) -> None:
-        heads = [
-            name for name, _ in self.network.named_parameters() if name.startswith("segment.") or ".contact." in name
-        ]
+        heads = [name for name, _ in self.network.named_parameters() if _of_heads(name)]
         if not heads:
             raise InputError("training.heads_only: set network.contact_head or network.mask_channels too")
         for name, parameter in self.network.named_parameters():
@@ -232,10 +262,15 @@ class HandOsTrainer:
     def _start_from(self, path: Path) -> None:
         """Second stage, or more heads: what the file has; whatever else is there stays as it is."""
         if path.suffix == ".npz":
-            state = {name: torch.from_numpy(x.astype("float32")) for name, x in read_weights(path).arrays.items()}
+            content = read_weights(path)
+            state = {name: torch.from_numpy(x.astype("float32")) for name, x in content.arrays.items()}
+            self._start_shippable = bool(content.card.get("shippable"))
         else:
-            state = _read_checkpoint(path)["network"]
+            checkpoint = _read_checkpoint(path)
+            state, self._start_shippable = checkpoint["network"], bool(checkpoint.get("shippable"))
         own = self.network.state_dict()
+        if self.plan.training.heads_only:  # heads of another size are learned anew
+            state = {n: x for n, x in state.items() if not (_of_heads(n) and n in own and own[n].shape != x.shape)}
         for name, values in state.items():
             if name in own and own[name].shape != values.shape:
                 raise InputError(
@@ -243,6 +278,11 @@ class HandOsTrainer:
                     f"expected {tuple(own[name].shape)}"
                 )
         self.network.load_state_dict(state, strict=False)
+
+
+def _of_heads(name: str) -> bool:
+    """Whether a tensor is the mask head's or the contact head's."""
+    return name.startswith("segment.") or ".contact." in name
 
 
 def _read_checkpoint(path: Path) -> dict[str, Any]:
@@ -258,18 +298,7 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
 
 def _comparable(plan: dict[str, Any]) -> str:
     """A plan as text, without what may change between runs."""
-    training = {k: v for k, v in plan["training"].items() if k not in ("threads", "checkpoint_steps", "score_steps")}
+    # Settings that a checkpoint does not know yet had their defaults.
+    whole = asdict(TrainingConfig()) | plan["training"]
+    training = {k: v for k, v in whole.items() if k not in ("threads", "checkpoint_steps", "score_steps")}
     return json.dumps({**plan, "training": training}, sort_keys=True)
-
-
-def _moved(record: Any, device: torch.device) -> Any:
-    """A record of tensors on another device."""
-    if device.type == "cpu":
-        return record
-    moved: dict[str, Any] = {}
-    for name, value in vars(record).items():
-        if isinstance(value, tuple):
-            moved[name] = tuple(v.to(device) for v in value)
-        else:
-            moved[name] = value.to(device) if isinstance(value, torch.Tensor) else value
-    return replace(record, **moved)

@@ -1,0 +1,41 @@
+"""Where a run's batches come from: shards of crops, or whole pictures before a frozen detector."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+from hoi_ros.hand.handos import HandOs
+from hoi_ros.training.feature_cache import read_card
+from hoi_ros.training.hand_scores import score_shard
+from hoi_ros.training.shard_batches import Batch, ShardBatches
+
+
+class TrainingData(Protocol):
+    """Batches by number, and what is known of the data."""
+
+    count: int
+    """Shards or pictures; a resumed run needs as many."""
+    card: dict[str, Any]
+    """What it was made of (`data`), whether weights trained on it may be handed on (`shippable`), and more."""
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step, counted from 0; the same whenever it is asked for."""
+        ...
+
+    def score(self, network: HandOs, picture: Path) -> dict[str, float]:
+        """Scores on held-out data, and a picture of answers; nothing where there is none."""
+        ...
+
+
+class ShardData(ShardBatches):
+    """Shards of one folder; those of its folder `held_out` are for scores."""
+
+    def __init__(self, folder: Path, batch_size: int, seed: int, count: int = 0):
+        super().__init__(folder, batch_size, seed, count)
+        self.count, self.card = len(self.paths), read_card(folder)
+        self._held_out = next(iter(sorted((folder / "held_out").glob("shard_*.npz"))), None)
+
+    def score(self, network: HandOs, picture: Path) -> dict[str, float]:
+        """PA errors and more on the first held-out shard; see `hand_scores`."""
+        return {} if self._held_out is None else score_shard(network, self._held_out, picture)

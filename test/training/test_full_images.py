@@ -1,0 +1,183 @@
+"""Training on whole pictures: truth lies where it is seen, mirrored both ways, padding asks nothing, runs resume."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from hoi_ros.cli import main
+from hoi_ros.errors import InputError
+from hoi_ros.evaluation.datasets import open_dataset
+from hoi_ros.geometry import project
+from hoi_ros.hand.handos import Detection, HandOs, is_right_hand
+from hoi_ros.hand.handos_config import HandOsConfig
+from hoi_ros.hand.handos_topology import build_topology
+from hoi_ros.hand.handos_weights import load_weights
+from hoi_ros.hand.losses import HandOsLoss
+from hoi_ros.hand_model import HandModel
+from hoi_ros.simulate import SimulateOptions, simulate
+from hoi_ros.simulation import SimulatorConfig
+from hoi_ros.training.full_images import FullImageBatches, open_full_images
+from hoi_ros.training.train_handos import HandOsTrainer, TrainingConfig, TrainingPlan
+
+NETWORK = HandOsConfig(
+    width=32, heads=4, points=1, hidden=32, layers_2d=1, layers_interactive=1, coarse_vertices=20,
+    feature_channels=(6, 6), shallow_channels=(3, 3), query_channels=(4, 4),
+)  # fmt: skip
+PLAN = TrainingPlan(
+    TrainingConfig(
+        steps=4, batch_size=2, warm_up_steps=1, checkpoint_steps=2, score_steps=2, threads=1, image_side=128
+    ),
+    NETWORK,
+)
+
+
+class GridDetector(nn.Module):
+    """Says 'perhaps a hand' of boxes of two sizes all over the picture, and shows the picture itself as features."""
+
+    family = "grid"
+
+    def forward(self, images):
+        batch, made = len(images), []
+        for size in (0.25, 0.45):
+            x, y = torch.meshgrid(torch.linspace(0.1, 0.9, 7), torch.linspace(0.1, 0.9, 6), indexing="xy")
+            made.append(torch.stack([x.flatten(), y.flatten(), *[torch.full((42,), size)] * 2], -1))
+        boxes = torch.cat(made).expand(batch, 84, 4)
+        small = nn.functional.adaptive_avg_pool2d(images, 8)
+        maps = torch.cat([small, 1 - small], 1)
+        levels = maps, nn.functional.avg_pool2d(maps, 2)
+        return Detection(levels, (small, small), boxes, boxes, boxes, torch.full((batch, 84), 0.5))
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("film")
+    config = SimulatorConfig(width=160, height=120, frames=6)
+    simulate(SimulateOptions("handover:box", folder, config, bag=False, quiet=True))
+    return folder
+
+
+def batches(film, **changes):
+    return FullImageBatches(film, GridDetector(), 2, seed=3, image_side=128, **changes)
+
+
+def test_truth_lies_where_it_is_seen_and_padding_asks_for_nothing(film):
+    data, faces = batches(film), torch.from_numpy(HandModel.load().right_faces.astype(np.int64))
+    sides = []
+    for step in range(6):
+        batch = data.batch(step)
+        targets, valid = batch.targets, batch.targets.joint_weights.amax(-1) > 0
+        assert valid.any() and targets.has_3d[valid].all() and not targets.has_3d[~valid].any()
+        joints = targets.joints_3d[valid]
+        assert joints.mean(1).abs().max() < 1e-6
+        # Where the hand is follows from where it is seen; then its joints project onto the true points.
+        cameras = batch.camera[:, None].expand(*valid.shape, 4)[valid]
+        rays = (targets.joints_2d[valid] - cameras[:, None, 2:]) / cameras[:, None, :2]
+        for points, ray in zip(joints.double().numpy(), rays.double().numpy()):
+            rows = np.concatenate([np.stack([np.eye(3)[k] - r[k] * np.eye(3)[2] for k in (0, 1)]) for r in ray])
+            right = np.concatenate([[r[k] * p[2] - p[k] for k in (0, 1)] for r, p in zip(ray, points)])
+            place, *_ = np.linalg.lstsq(rows, right, rcond=None)
+            moved = points + place
+            assert 0.2 < place[2] < 1.5
+            np.testing.assert_allclose(moved[:, :2] / moved[:, 2:], ray, atol=2e-3)
+        regressed = targets.vertices[valid].mean(1)
+        assert regressed.norm(dim=-1).max() < 0.05
+        sides += is_right_hand(targets.vertices[valid], faces).tolist()
+        inside = targets.joints_2d[valid] - targets.boxes[valid][:, None, :2]
+        assert (inside.abs() <= targets.boxes[valid][:, None, 2:] / 2).all()
+    assert {True, False} == set(sides)
+
+
+def test_a_mirrored_picture_has_the_other_hands_where_the_mirror_shows_them(film):
+    data = batches(film)
+    sequence = open_dataset(film)[0]
+    hands = data._true_hands(sequence[2], sequence.hand_faces())
+    other = hands.mirrored(160)
+    np.testing.assert_allclose(other.points_px[..., 0], 159 - hands.points_px[..., 0])
+    np.testing.assert_allclose(other.mirrored(160).vertices, hands.vertices)
+    seen = project(np.asarray(sequence[2].hands[0].joints_camera), sequence[2].frame.intrinsics)
+    np.testing.assert_allclose(hands.points_px[0], seen, atol=1e-9)
+
+
+def test_the_same_seed_and_step_give_the_same_batch_and_others_do_not(film):
+    one, other = (batches(film).batch(4) for _ in range(2))
+    assert torch.equal(one.detection.features[0], other.detection.features[0])
+    assert torch.equal(one.targets.joints_2d, other.targets.joints_2d)
+    assert not torch.equal(one.detection.features[0], batches(film).batch(5).detection.features[0])
+
+
+def test_a_killed_run_on_pictures_ends_where_an_unbroken_one_does(film, tmp_path):
+    plan = replace(PLAN, network=replace(NETWORK, dropout=0.1))
+    whole = HandOsTrainer(plan, batches(film, held_out=film), tmp_path / "whole")
+    whole.train()
+    first = HandOsTrainer(plan, batches(film), tmp_path / "broken")
+    first.batches.batch(0)
+
+    def stop(step, loss):
+        if step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        first.train(stop)
+    again = HandOsTrainer(plan, batches(film), tmp_path / "broken")
+    assert again.step == 2
+    again.train()
+    for (name, a), b in zip(whole.network.state_dict().items(), again.network.state_dict().values()):
+        assert torch.equal(a, b), name
+    scores = json.loads((tmp_path / "whole" / "scores.jsonl").read_text().splitlines()[0])
+    assert {"pa_mpjpe_mm", "pa_mpvpe_mm", "joints_2d_px", "side_right"} <= set(scores)
+    assert (tmp_path / "whole" / "pictures_000002.png").stat().st_size > 500
+    _, card = load_weights(tmp_path / "whole" / "handos.npz")
+    assert card["detector"] == "grid" and card["image_side"] == 128 and not card["shippable"]
+
+
+def test_learning_pictures_by_heart_lowers_the_loss(film, tmp_path):
+    plan = replace(PLAN, training=replace(PLAN.training, steps=60, learning_rate=4e-3, bfloat16=False))
+    data = batches(film)
+    always = data.batch(0)
+    data.batch = lambda step: always
+    losses = []
+    HandOsTrainer(plan, data, tmp_path).train(lambda step, loss: losses.append(loss))
+    assert losses[-1] < 0.6 * losses[0]
+
+
+def test_pictures_without_a_hand_cost_nothing(film):
+    data = batches(film)
+    data._true_hands = lambda labelled, faces: type(data)._true_hands(data, replace(labelled, hands=()), faces)
+    batch = data.batch(0)
+    assert not batch.targets.has_3d.any() and batch.targets.joint_weights.sum() == 0
+    topology = build_topology(HandModel.load(), 20)
+    outputs = HandOs(NETWORK, topology)(batch.detection, batch.camera)
+    total, _ = HandOsLoss(topology.faces)(outputs, batch.targets)
+    assert total.item() == 0
+
+
+def test_weights_begun_from_data_of_closed_licence_are_not_handed_on(film, tmp_path):
+    HandOsTrainer(PLAN, batches(film, shippable=False), tmp_path / "closed").train()
+    for start in ("handos.npz", "checkpoint.pt"):
+        later = replace(PLAN, training=replace(PLAN.training, start_from=str(tmp_path / "closed" / start)))
+        HandOsTrainer(later, batches(film, shippable=True), tmp_path / start).train()
+        assert not load_weights(tmp_path / start / "handos.npz")[1]["shippable"]
+        again = HandOsTrainer(later, batches(film, shippable=True), tmp_path / start)
+        assert not again._shippable
+    HandOsTrainer(PLAN, batches(film, shippable=True), tmp_path / "open").train()
+    assert load_weights(tmp_path / "open" / "handos.npz")[1]["shippable"]
+
+
+def test_the_command_names_what_does_not_go_together(film, tmp_path, capsys):
+    run = ["train", "handos", "--data", str(film), "--out", str(tmp_path / "o"), "--device", "cpu"]
+    assert main([*run, "--detector", str(tmp_path)]) == 2
+    assert "base: paper" in capsys.readouterr().err
+    assert main([*run, "--shippable"]) == 2
+    assert "--detector" in capsys.readouterr().err
+    with pytest.raises(InputError, match="landmarks"):
+        open_full_images(TrainingPlan(), film, tmp_path, "cpu")
+    config = tmp_path / "paper.yaml"
+    config.write_text("network: {base: paper}\n")
+    assert main([*run, "--detector", str(tmp_path / "none"), "--config", str(config)]) == 2
+    assert "none" in capsys.readouterr().err
