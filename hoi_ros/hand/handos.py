@@ -20,7 +20,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hoi_ros.hand.handos_config import STEP_2D, STEP_3D_M, HandOsConfig, check_config
+from hoi_ros.hand.handos_config import (
+    DILATIONS,
+    EVIDENCE,
+    EVIDENCE_CELLS,
+    STEP_2D,
+    STEP_3D_M,
+    HandOsConfig,
+    check_config,
+)
 from hoi_ros.hand.handos_topology import JOINTS, HandTopology
 from hoi_ros.hand.mesh_from_joints import MeshFromJoints
 
@@ -79,7 +87,7 @@ class HandOsOutput:
     projected: Tensor | None = None
     """(B, K, 21, 2) joints_3d in the image."""
     contact: Tensor | None = None
-    """(B, K, V) logits: the vertex touches something."""
+    """(B, K, V) logits: the vertex touches something; in the last layer's output alone."""
     segments: Tensor | None = None
     """(B, 3, H, W) logits of background, hand, object, as wide as the finest map; in the last layer's output alone."""
 
@@ -283,9 +291,9 @@ class QueryLifting(nn.Module):
 
 
 class Heads(nn.Module):
-    """Feed-forward answers of one layer: joints in 2D; and in 3D where there are vertices."""
+    """Feed-forward answers of one layer: joints in 2D; in 3D where there are vertices; contact from the last."""
 
-    def __init__(self, config: HandOsConfig, in_3d: bool):
+    def __init__(self, config: HandOsConfig, in_3d: bool, last: bool):
         super().__init__()
         width = config.width
         self.joints = FeedForward(width, width, 2, zero=True)
@@ -294,8 +302,8 @@ class Heads(nn.Module):
             self.translation = FeedForward(width, width, 3, zero=True)
         if in_3d and config.from_landmarks:
             self.joints_3d = FeedForward(width, width, 3, zero=True)
-        if in_3d and config.contact_head:
-            self.contact = FeedForward(width, width, 1)
+        if in_3d and last and config.contact_head:
+            self.contact = FeedForward(width + (EVIDENCE if config.contact_evidence else 0), width, 1)
 
 
 class SegmentHead(nn.Module):
@@ -305,13 +313,22 @@ class SegmentHead(nn.Module):
         super().__init__()
         channels = config.mask_channels
         self.reduce = nn.Conv2d(2 * config.width, channels, 1)
+        coarser = len(config.feature_channels) - 1 if config.mask_context else 0
+        self.coarser = nn.ModuleList(nn.Conv2d(2 * config.width, channels, 1) for _ in range(coarser))
+        spread = [DILATIONS[k % len(DILATIONS)] for k in range(config.mask_context)]
+        self.context = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=d, dilation=d) for d in spread)
         self.details = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in config.detail_channels)
         self.mixes = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in config.detail_channels)
         self.out = nn.Conv2d(channels, 3, 1)
 
-    def forward(self, feature: Tensor, details: Sequence[Tensor]) -> Tensor:
-        """[F6^e, F^s] (B, 2d, H, W) and finer maps (B, c, 2H, 2W), ...: logits (B, 3, H', W') of the finest's size."""
-        x = F.relu(self.reduce(feature))
+    def forward(self, features: Sequence[Tensor], details: Sequence[Tensor]) -> Tensor:
+        """[F6^e, F^s] (B, 2d, H, W), ... and finer maps (B, c, 2H, 2W), ...: logits (B, 3, H', W'), as the finest."""
+        x = self.reduce(features[0])
+        for reduce, feature in zip(self.coarser, features[1:]):
+            x = x + F.interpolate(reduce(feature), size=x.shape[-2:], mode="bilinear", align_corners=False)
+        x = F.relu(x)
+        for look in self.context:
+            x = F.relu(x + look(x))
         for detail, lift, mix in zip(details, self.details, self.mixes):
             wider = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
             x = F.relu(mix(F.relu(wider + lift(detail))))
@@ -326,6 +343,7 @@ class HandOs(nn.Module):
     regressor: Tensor
     upsampling: Tensor
     mask: Tensor
+    coarse: Tensor
 
     def __init__(self, config: HandOsConfig, topology: HandTopology):
         super().__init__()
@@ -337,7 +355,7 @@ class HandOs(nn.Module):
         self.expand = QueryExpansion(config)
         self.place = FeedForward(2 * width, width, width)
         self.layers: Any = nn.ModuleList(DecodingLayer(config) for _ in range(depth))
-        self.heads: Any = nn.ModuleList(Heads(config, i >= config.layers_2d) for i in range(depth))
+        self.heads: Any = nn.ModuleList(Heads(config, i >= config.layers_2d, i == depth - 1) for i in range(depth))
         if config.layers_interactive:
             self.lift = QueryLifting(config, topology)
             mask = attention_mask(len(topology.coarse), config.mask)
@@ -350,6 +368,9 @@ class HandOs(nn.Module):
             self.mirror = nn.Linear(width, 1)
         if config.mask_channels:
             self.segment = SegmentHead(config)
+        if config.contact_evidence:
+            coarse = torch.as_tensor(topology.coarse, dtype=torch.long)
+            self.register_buffer("coarse", coarse, persistent=False)
 
     def forward(self, detection: Detection, camera: Tensor, every_layer: bool = True) -> list[HandOsOutput]:
         """Decode chosen instances.
@@ -365,6 +386,7 @@ class HandOs(nn.Module):
         detected = [layer(feature) for layer, feature in zip(self.project, detection.features)]
         features = [torch.cat(pair, 1) for pair in zip(detected, self.side(detection.shallow, detected))]
         features = [F.dropout2d(feature, self.config.dropout, self.training) for feature in features]
+        segments = self.segment(features, detection.details) if self.config.mask_channels else None
         tokens, boxes = self.expand(detection)
         outputs = []
         mask = None
@@ -375,11 +397,11 @@ class HandOs(nn.Module):
                 mask = None if self.config.mask == "d" else self.mask
             tokens = layer(tokens, self.place(sine_places(boxes, self.config.width)), boxes, features, mask)
             in_3d = every_layer or number == len(self.layers) - 1
-            outputs.append(self._read(heads, tokens, boxes, detection, camera, in_3d))
+            outputs.append(self._read(heads, tokens, boxes, detection, camera, in_3d, segments))
             refined = torch.cat([outputs[-1].joints_2d.detach(), boxes[:, :, :JOINTS, 2:]], -1)
             boxes = torch.cat([refined, boxes[:, :, JOINTS:]], 2)
         if self.config.mask_channels:
-            outputs[-1] = replace(outputs[-1], segments=self.segment(features[0], detection.details))
+            outputs[-1] = replace(outputs[-1], segments=segments)
         if detection.landmarks is not None and not self.training:
             share = self.config.residual_share
             hedged = torch.lerp(detection.landmarks, outputs[-1].joints_2d, share)
@@ -387,7 +409,14 @@ class HandOs(nn.Module):
         return outputs
 
     def _read(
-        self, heads: Heads, tokens: Tensor, boxes: Tensor, detection: Detection, camera: Tensor, in_3d: bool
+        self,
+        heads: Heads,
+        tokens: Tensor,
+        boxes: Tensor,
+        detection: Detection,
+        camera: Tensor,
+        in_3d: bool,
+        segments: Tensor | None,
     ) -> HandOsOutput:
         """Answers of one layer's tokens (B, K, T, d)."""
         size = detection.boxes[:, :, None, 2:]
@@ -397,7 +426,6 @@ class HandOs(nn.Module):
             return HandOsOutput(joints_2d)
         moves = STEP_3D_M * heads.vertices(vertex_tokens).float()
         answer = heads.translation(tokens[:, :, -1]).float()
-        contact = heads.contact(vertex_tokens).float() if self.config.contact_head else None
         joints = mirrored = None
         if self.config.from_landmarks and detection.landmarks_3d is not None:
             share = 1.0 if self.training else self.config.residual_share
@@ -411,7 +439,12 @@ class HandOs(nn.Module):
             joints_3d = self.regressor @ vertices
             translation = self._translation(answer, joints_2d, joints_3d, detection, camera)
             projected = project_joints(joints_3d + translation[:, :, None], camera)
-            contact = None if contact is None else (self.upsampling @ contact)[..., 0]
+        contact = None
+        if hasattr(heads, "contact"):
+            if self.config.contact_evidence and segments is not None:
+                places = project_joints(vertices[:, :, self.coarse] + translation[:, :, None], camera)
+                vertex_tokens = torch.cat([vertex_tokens, evidence_at(segments, places).to(vertex_tokens)], -1)
+            contact = (self.upsampling @ heads.contact(vertex_tokens).float())[..., 0]
         return HandOsOutput(joints_2d, vertices, joints_3d, translation, projected, contact)
 
     def _translation(
@@ -431,6 +464,25 @@ class HandOs(nn.Module):
         z = guess * (answer[..., 2] * STEP_2D).clamp(-2, 2).exp()
         xy = (start + STEP_2D * boxes[..., 2:] * answer[..., :2] - middle) / focal * z[..., None]
         return torch.cat([xy, z[..., None]], -1)
+
+
+def evidence_at(segments: Tensor, places: Tensor) -> Tensor:
+    """What a mask head saw around places: shares of hand and object, near and wider.
+
+    Args:
+        segments: (B, 3, H, W) logits. No gradient goes back into them.
+        places: (B, K, N, 2) fractions of the image.
+
+    Returns:
+        (B, K, N, EVIDENCE) float32.
+    """
+    shares = segments.detach().float().softmax(1)[:, 1:]
+    grid = places.detach().float() * 2 - 1
+    seen = [
+        F.grid_sample(F.avg_pool2d(shares, cell), grid, padding_mode="border", align_corners=False)
+        for cell in EVIDENCE_CELLS
+    ]
+    return torch.cat(seen, 1).permute(0, 2, 3, 1)
 
 
 def sine_places(boxes: Tensor, width: int) -> Tensor:

@@ -10,6 +10,12 @@ from hoi_ros.hand.handos_topology import HandTopology
 
 MASKS = ("a", "b", "c", "d")
 ENGINES = ("auto", "numpy", "eager", "trace", "compile", "cuda_graph", "onnx", "tensorrt")
+EVIDENCE_CELLS = (4, 8)
+"""Pixels of a mask over which the evidence of contact is averaged, near and wider."""
+EVIDENCE = 2 * len(EVIDENCE_CELLS)
+"""Shares of hand and object at each."""
+DILATIONS = (1, 2, 4)
+"""Of the mask head's context layers in turn."""
 STEP_2D, STEP_3D_M = 0.25, 0.05
 """What a head's answer of 1 means: of the instance's box, and metres."""
 
@@ -39,6 +45,10 @@ class HandOsConfig:
     contact_head: bool = setting(False, "also tell for every vertex whether it touches something")
     mask_channels: int = setting(0, "also tell hand, object and background of every pixel, through so many channels")
     detail_channels: tuple = setting((), "channels of still finer maps, each twice as wide, for that alone")
+    mask_context: int = setting(
+        0, "layers in which a pixel of the finest map learns of the others, coarser maps included, before that", low=0
+    )
+    contact_evidence: bool = setting(False, "contact is also told what the mask head sees around the vertex")
 
 
 def check_config(config: HandOsConfig, topology: HandTopology) -> None:
@@ -57,5 +67,7 @@ def check_config(config: HandOsConfig, topology: HandTopology) -> None:
         raise InputError(
             f"HandOS coarse_vertices {config.coarse_vertices}: the hand topology was built with {len(topology.coarse)}"
         )
+    if config.contact_evidence and not (config.mask_channels and config.contact_head):
+        raise InputError("HandOS contact_evidence: it needs contact_head and mask_channels")
     if config.layers_2d + config.layers_interactive < 1:
         raise InputError("HandOS layers_2d and layers_interactive are both 0: give at least one layer")

@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import csr_array
 
 from hoi_ros.errors import InputError
 from hoi_ros.hand.embedded_features import DETAIL_TAPS, MAP_SIDES, EmbeddedDetection, read_instances
-from hoi_ros.hand.handos_config import STEP_2D, STEP_3D_M, HandOsConfig
+from hoi_ros.hand.handos_config import EVIDENCE, STEP_2D, STEP_3D_M, HandOsConfig
 from hoi_ros.hand.handos_topology import JOINTS
-from hoi_ros.hand.segments_numpy import SegmentDecoder
+from hoi_ros.hand.segments_numpy import SegmentDecoder, evidence_at
 from hoi_ros.hand.skin_numpy import SkinOnJoints
 from hoi_ros.hand.weights_file import WeightsFile
 
@@ -41,7 +41,7 @@ class DecodedArrays:
     translation: np.ndarray
     """(N, 3) metres."""
     contact: np.ndarray | None = None
-    """(N, V) logits that a vertex touches something, where the weights know."""
+    """(N, V) logits that a vertex touches something, where the weights know (some only with segments)."""
     segments: np.ndarray | None = None
     """(N, H, W, 3) logits of background, hand, object, where the weights know and finer maps were given."""
 
@@ -290,12 +290,16 @@ class NumpyDecoder:
         )
         bias = np.concatenate([take(f"layers.{k}.image.value.bias", (width,)) for k in range(depth)])
         self.segments = SegmentDecoder(take, config) if config.mask_channels else None
+        self.reduced_levels = 0
+        if config.mask_channels:
+            self.reduced_levels = len(config.feature_channels) if config.mask_context else 1
         self.maps = []
         for level in range(len(config.feature_channels)):
             more = (values, bias)
-            if level == 0 and config.mask_channels:  # what the mask head reduces the finest map to comes along
-                reduce = take("segment.reduce.weight", (config.mask_channels, 2 * width, 1, 1))[..., 0, 0]
-                reduce_bias = take("segment.reduce.bias", (config.mask_channels,))
+            if config.mask_channels and level < self.reduced_levels:  # what the mask head reduces it to comes along
+                name = f"segment.coarser.{level - 1}" if level else "segment.reduce"
+                reduce = take(f"{name}.weight", (config.mask_channels, 2 * width, 1, 1))[..., 0, 0]
+                reduce_bias = take(f"{name}.bias", (config.mask_channels,))
                 more = (np.concatenate([values, reduce]), np.concatenate([bias, reduce_bias]))
             self.maps.append(MapValues(take, config, level, *more))
         self.instance = Linear(take, "expand.instance.1", sum(config.query_channels), width)
@@ -319,7 +323,8 @@ class NumpyDecoder:
         self.vertex_head = FeedForward(take, f"{last}.vertices", width, width, 3)
         self.translation_head = FeedForward(take, f"{last}.translation", width, width, 3)
         self.joint_head = FeedForward(take, f"{last}.joints_3d", width, width, 3)
-        self.contact_head = FeedForward(take, f"{last}.contact", width, width, 1) if config.contact_head else None
+        told = width + (EVIDENCE if config.contact_evidence else 0)
+        self.contact_head = FeedForward(take, f"{last}.contact", told, width, 1) if config.contact_head else None
         self.mirror = Linear(take, "mirror", width, 1)
         self.skin = SkinOnJoints(self.topology)
         mask = np.zeros((JOINTS + count, JOINTS + count), np.float32)
@@ -360,7 +365,7 @@ class NumpyDecoder:
                 places = np.concatenate([places, fixed], 1)
             tokens = layer(tokens, places, boxes, values[number], mask)
             boxes[:, :JOINTS, :2] += STEP_2D * size * head(tokens[:, :JOINTS])
-        return replace(self._read(tokens, boxes[:, :JOINTS, :2], detection, camera), segments=segments)
+        return self._read(tokens, boxes[:, :JOINTS, :2], detection, camera, segments)
 
     def _values(
         self, maps: tuple[np.ndarray, ...], shallow: tuple[np.ndarray, ...], details: tuple[np.ndarray, ...]
@@ -374,9 +379,12 @@ class NumpyDecoder:
         levels = [values(*pair) for values, *pair in zip(self.maps, above, below)]
         channels, segments = self.config.mask_channels, None
         if self.segments is not None:
-            levels[0], reduced = levels[0][..., :-channels], levels[0][..., -channels:]
+            reduced = []
+            for k in range(self.reduced_levels):
+                levels[k], part = levels[k][..., :-channels], levels[k][..., -channels:]
+                reduced.append(part.reshape(*above[k].shape[:3], channels))
             if len(finer) == len(self.config.detail_channels):
-                segments = self.segments(reduced.reshape(*above[0].shape[:3], channels), finer)
+                segments = self.segments(reduced, finer)
         return self.sampler.with_rims(levels, len(self.layers)), segments
 
     def _expand(self, detection: EmbeddedDetection) -> tuple[np.ndarray, np.ndarray]:
@@ -400,7 +408,12 @@ class NumpyDecoder:
         return self.place(waves.reshape(*boxes.shape[:2], -1))
 
     def _read(
-        self, tokens: np.ndarray, points: np.ndarray, detection: EmbeddedDetection, camera: np.ndarray
+        self,
+        tokens: np.ndarray,
+        points: np.ndarray,
+        detection: EmbeddedDetection,
+        camera: np.ndarray,
+        segments: np.ndarray | None,
     ) -> DecodedArrays:
         share = self.config.residual_share
         joint_tokens, vertex_tokens = tokens[:, :JOINTS], tokens[:, JOINTS:-1]
@@ -411,10 +424,14 @@ class NumpyDecoder:
         joints_3d = self.topology.regressor @ vertices
         translation = self._translation(self.translation_head(tokens[:, -1]), points, joints_3d, detection, camera)
         contact = None
-        if self.contact_head is not None:
+        if self.contact_head is not None and (segments is not None or not self.config.contact_evidence):
+            if segments is not None and self.config.contact_evidence:
+                seen = vertices[:, self.topology.coarse] + translation[:, None]
+                places = seen[..., :2] / np.maximum(seen[..., 2:], 1e-3) * camera[:, None, :2] + camera[:, None, 2:]
+                vertex_tokens = np.concatenate([vertex_tokens, evidence_at(segments, places)], -1)
             contact = (self.topology.upsampling @ self.contact_head(vertex_tokens))[..., 0]
         hedged = detection.landmarks + share * (points - detection.landmarks)
-        return DecodedArrays(hedged, vertices, joints_3d, translation, contact)
+        return DecodedArrays(hedged, vertices, joints_3d, translation, contact, segments)
 
     def _translation(
         self,

@@ -48,5 +48,6 @@ def network_from(content: WeightsFile) -> HandOs:
     for name, parameter in network.named_parameters():
         with torch.no_grad():
             parameter.copy_(torch.from_numpy(take(name, tuple(parameter.shape))))
-    take.finish()
+    # Older files have a contact head in every layer; the last one's alone is read.
+    take.finish(unused=tuple(f"heads.{k}.contact." for k in range(len(network.layers) - 1)))
     return network.eval().requires_grad_(False)

@@ -21,6 +21,12 @@ OKS_FALLOFF = 0.08
 """Distance in box sides at which a joint's similarity has fallen to exp(-1/2)."""
 
 
+UNKNOWN_SEGMENT = 255
+"""Label of a pixel of which nobody knows what it shows."""
+CONTACT_WEIGHT = 2.0
+"""How much more a vertex that touches weighs than one that does not."""
+
+
 @dataclass(frozen=True)
 class LossWeights:
     """Factors of the terms; the paper's."""
@@ -35,7 +41,7 @@ class LossWeights:
     oks_projected: float = setting(4.0, "object keypoint similarity of projected joints", low=0)
     smoothness: float = setting(0.5, "normals of neighbouring faces agree", low=0)
     contact: float = setting(1.0, "cross-entropy of contact, beyond the paper", low=0)
-    segments: float = setting(1.0, "cross-entropy of hand, object and background, beyond the paper", low=0)
+    segments: float = setting(1.0, "cross-entropy and overlap of hand, object and background, beyond the paper", low=0)
 
 
 @dataclass(frozen=True)
@@ -55,9 +61,9 @@ class HandTargets:
     joints_3d: Tensor | None = None
     """(B, K, 21, 3) likewise."""
     contact: Tensor | None = None
-    """(B, K, V) bool."""
+    """(B, K, V) 0 to 1 how surely it touches, NaN where unknown."""
     segments: Tensor | None = None
-    """(B, H, W) 0 background, 1 hand, 2 object, of the finest map's size."""
+    """(B, H, W) 0 background, 1 hand, 2 object, 255 unknown, of the finest map's size."""
 
 
 class HandOsLoss:
@@ -92,10 +98,9 @@ class HandOsLoss:
         if targets.vertices is not None and targets.joints_3d is not None:
             terms |= self._solid_terms(output.vertices, output.joints_3d, targets)
         if output.contact is not None and targets.contact is not None:
-            wrong = F.binary_cross_entropy_with_logits(output.contact, targets.contact.float(), reduction="none")
-            terms["contact"] = _mean(wrong.mean(-1), targets.has_3d.float())
+            terms["contact"] = contact_term(output.contact, targets.contact, targets.has_3d)
         if output.segments is not None and targets.segments is not None:
-            terms["segments"] = F.cross_entropy(output.segments.float(), targets.segments.long())
+            terms["segments"] = segments_term(output.segments, targets.segments)
         return terms
 
     @staticmethod
@@ -122,6 +127,26 @@ class HandOsLoss:
             "normals": _mean(lean.mean((-1, -2)), solid),
             "edges": _mean((lengths - true_lengths).abs().mean((-1, -2)), solid) / HAND_SPAN_M,
         }
+
+
+def contact_term(logits: Tensor, share: Tensor, has_3d: Tensor) -> Tensor:
+    """Cross-entropy of contact (B, K, V) against shares 0 to 1, NaN where unknown; touching skin, rare, weighs more."""
+    known = torch.isfinite(share.float()) & has_3d[..., None]
+    share = torch.where(known, share.float(), 0.0)
+    weight = torch.tensor(CONTACT_WEIGHT, device=logits.device)
+    wrong = F.binary_cross_entropy_with_logits(logits.float(), share, reduction="none", pos_weight=weight)
+    return _mean(wrong, known.float())
+
+
+def segments_term(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of logits (B, 3, H, W) plus what hand and object lack in overlap; labels (B, H, W), 255 unknown."""
+    logits, known = logits.float(), labels != UNKNOWN_SEGMENT
+    true = F.one_hot(torch.where(known, labels, 0).long(), logits.shape[1]).permute(0, 3, 1, 2)
+    shares, known = logits.softmax(1), known[:, None].float()
+    wrong = -(true * logits.log_softmax(1)).sum(1, keepdim=True)
+    shared = (shares * true * known)[:, 1:].sum((0, 2, 3))
+    both = ((shares + true) * known)[:, 1:].sum((0, 2, 3))
+    return _mean(wrong, known) + (1 - (2 * shared + 1) / (both + 1)).mean()
 
 
 def face_edges(vertices: Tensor, faces: Tensor) -> Tensor:

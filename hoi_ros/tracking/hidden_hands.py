@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hoi_ros.datatypes import HandEstimate
 
@@ -22,4 +23,8 @@ class HiddenHands:
         self._frames += 1
         self._seen.update((hand.track_id, (hand, self._frames)) for hand in hands)
         self._seen = {key: seen for key, seen in self._seen.items() if self._frames - seen[1] <= HIDDEN_FRAMES}
-        return [hand for hand, _ in self._seen.values()]
+        # Masks are of one picture: those of a hidden hand say nothing of this one.
+        return [
+            hand if frame == self._frames else replace(hand, segments=None, contact=None)
+            for hand, frame in self._seen.values()
+        ]

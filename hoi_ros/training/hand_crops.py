@@ -6,22 +6,41 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from hoi_ros.geometry import so3_exp
+from hoi_ros.geometry import invert_transform, make_transform, so3_exp, transform_points
 from hoi_ros.hand.regions import region_from_landmarks
 from hoi_ros.hand_model import HandModel
+from hoi_ros.simulation.holds import Hold
 from hoi_ros.simulation.raycast import TriangleScene
-from hoi_ros.simulation.skin import ForearmShape, HandSkin, vertex_normals
+from hoi_ros.simulation.skin import ForearmShape, HandSkin
+from hoi_ros.training.crop_parts import (
+    ARM_PART,
+    HAND_PART,
+    HELD_PART,
+    OTHER_PART,
+    Part,
+    View,
+    corner_values,
+    crevices,
+    crop_rays,
+    mix,
+    own_places,
+    small_solid,
+)
 from hoi_ros.training.crop_pictures import Backgrounds, Harshness, cover, photograph
 from hoi_ros.training.hand_poses import sample_hands
+from hoi_ros.training.held_things import HeldThing, Paint, ThingStock, random_paint, touch, touching_share
 
 CROP_SIDE = 224
 POSES_AT_ONCE, SKINS, ARMS = 512, 16, 48
 HELD_SHARE = 0.12
-BACKGROUND, HAND, OBJECT = 0, 1, 2
-_HAND, _ARM, _THING = 0, 1, 2
+SMALL_SHARE, DISTRACTED_SHARE, SECOND_SHARE, SAME_THING_SHARE = 0.15, 0.45, 0.25, 0.5
+"""Of the held things those that are small and lie between the fingers; of the hands that have company those beside
+which things lie that nobody holds, and those with a second hand; of these such as hold the same thing, if they can."""
+CLEAR_M = 0.015
+"""A thing that is not held, and a hand that holds nothing of the other's, keep at least so far away."""
+BACKGROUND, HAND, OBJECT, UNKNOWN = 0, 1, 2, 255
 
 
 @dataclass(frozen=True)
@@ -45,23 +64,13 @@ class HandCrop:
     visible: np.ndarray
     """(21,) bool: nothing lies between joint and camera but the hand's own skin over it."""
     segments: np.ndarray
-    """(S, S) uint8: BACKGROUND, HAND or OBJECT."""
+    """(S, S) uint8: BACKGROUND, HAND (either hand), OBJECT (in a hand) or UNKNOWN."""
     contact: np.ndarray
-    """(V,) bool: the vertex touches the held thing."""
+    """(V,) float32 0 to 1: how surely the vertex touches the held thing; NaN where nobody knows."""
     joint_weights: np.ndarray = field(default_factory=lambda: np.ones(21, np.float32))
     """(21,) 1 where the joint is known, 0 where not."""
     has_3d: bool = True
     """Whether vertices, joints and translation are known."""
-
-
-@dataclass(frozen=True)
-class _Part:
-    """One mesh of the scene, camera axes."""
-
-    kind: int
-    vertices: np.ndarray
-    faces: np.ndarray
-    attributes: np.ndarray
 
 
 class HandCropSource:
@@ -92,10 +101,12 @@ class HandCropSource:
         ]
         self._backgrounds = Backgrounds(seed, backgrounds)
         self._pool: list[tuple[np.ndarray, np.ndarray, bool]] = []
+        self._stock = ThingStock(self.model, self._rng)
 
     def restart(self, number: int) -> None:
         """Go to series `number`: the crops that follow depend on the seed and on it alone."""
         self._rng, self._pool = np.random.default_rng([self._seed, 21, number]), []
+        self._stock = ThingStock(self.model, self._rng)
 
     def crop(self, harsh: Harshness | None = None) -> HandCrop:
         """Draw the next crop."""
@@ -103,17 +114,29 @@ class HandCropSource:
         angles, shape, holds = self._next_pose()
         side = "right" if rng.random() < 0.5 else "left"
         scale = float(np.clip(rng.normal(1, 0.08), 0.75, 1.25))
+        thing, hold = self._stock.draw() if holds and rng.random() > SMALL_SHARE else (None, None)
+        if thing is not None and hold is not None:
+            angles, shape, side = hold.angles, thing.shape, hold.side
         hand = self.model.pose(angles[None], shape[None], side, scale)
         rotation, offset, focal = self._camera(hand.joints[0])
         joints = hand.joints[0] @ rotation.T + offset
-        vertices = hand.vertices[0].astype(np.float64) @ rotation.T + offset
+        vertices = hand.vertices[0].astype(np.float64)
         skin = self._skins[rng.integers(len(self._skins))]
-        parts = [_Part(_HAND, vertices, self.model.faces(side), skin.attributes)]
+        view = View(rotation, offset, scale)
+        parts = [self._hand(vertices, side, skin, view)]
+        contact = np.zeros(len(vertices), np.float32)
         if rng.random() < 0.9:
-            parts.append(self._arm(side, rotation, offset, scale))
-        if holds and rng.random() < 0.85:
-            parts.append(self._thing(side, rotation, offset, hand.joints[0]))
-        return self._finish(parts, skin, joints, focal, side == "right", harsh)
+            parts.append(self._arm(side, view))
+        if thing is not None and hold is not None:
+            parts.append(self._placed(HELD_PART, thing, hold.T_wrist_object, view))
+            contact = touch(thing, hold, vertices / scale)
+        elif holds and rng.random() < 0.85:
+            small = self._thing(hand.joints[0], view)
+            parts.append(small)
+            contact = touching_share(TriangleScene(small.vertices, small.faces).signed_distance(parts[0].vertices))
+        if holds or rng.random() < self._held_share / 2:
+            parts += self._company(thing, hold, skin, view, parts[0].vertices)
+        return self._finish(parts, skin, joints, focal, side == "right", harsh, contact)
 
     def _next_pose(self) -> tuple[np.ndarray, np.ndarray, bool]:
         if not self._pool:
@@ -161,30 +184,98 @@ class HandCropSource:
         rotation = u @ np.diag([1, 1, np.linalg.det(u @ vt)]) @ vt
         return rotation, turned.mean(0) - rotation @ joints.mean(0)
 
-    def _arm(self, side: str, rotation: np.ndarray, offset: np.ndarray, scale: float) -> _Part:
+    def _hand(self, vertices: np.ndarray, side: str, skin: HandSkin, view: View) -> Part:
+        """Skin (V, 3) of a hand in the wrist frame, already of its size."""
+        return Part(HAND_PART, vertices @ view.rotation.T + view.offset, self.model.faces(side), skin.attributes)
+
+    def _arm(self, side: str, view: View) -> Part:
         """Forearm, bare or in a sleeve."""
         rng = self._rng
         arm = self._arms[rng.integers(ARMS)]
         bend = so3_exp(np.array([rng.uniform(-0.9, 0.9), 0, rng.uniform(-0.5, 0.5)]))
         wrist, elbow = np.eye(4), bend @ np.array([0, -0.3, 0])
-        tube = arm.build(wrist, elbow, side) * scale
+        tube = arm.build(wrist, elbow, side)
         faces = arm.faces if side == "right" else arm.faces[:, ::-1]
-        return _Part(_ARM, tube @ rotation.T + offset, faces, arm.attributes)
+        return Part(ARM_PART, view.see(tube), faces, arm.attributes)
 
-    def _thing(self, side: str, rotation: np.ndarray, offset: np.ndarray, joints: np.ndarray) -> _Part:
-        """A held cylinder, ball or box between fingers and palm."""
+    def _thing(self, joints: np.ndarray, view: View) -> Part:
+        """A held cylinder, ball or box between fingers and palm; joints (21, 3) wrist frame, of their size."""
         rng = self._rng
         grip = (joints[[5, 9, 13, 17]].mean(0) + joints[[7, 11, 15]].mean(0) + joints[4]) / 3
-        radius = float(rng.uniform(0.012, 0.035))
-        vertices, faces = _solid(rng, radius)
+        radius = float(rng.uniform(0.004, 0.03))
+        vertices, faces = small_solid(rng, radius)
         turn = so3_exp(rng.normal(0, 0.35, 3)) @ so3_exp(np.array([0, math.pi / 2, 0]))
-        placed = vertices @ turn.T + grip
-        uv = np.stack([np.arctan2(vertices[:, 0], vertices[:, 1]) * radius, vertices[:, 2]], 1)
-        attributes = np.concatenate([uv, np.zeros((len(uv), 2))], 1).astype(np.float32)
-        return _Part(_THING, placed @ rotation.T + offset, faces, attributes)
+        placed = (vertices @ turn.T + grip) @ view.rotation.T + view.offset
+        return Part(HELD_PART, placed, faces, own_places(vertices), self._paint())
+
+    def _paint(self) -> Paint:
+        return random_paint(self._rng, self._backgrounds.cut(self._rng, CROP_SIDE))
+
+    def _placed(self, kind: int, thing: HeldThing, T_wrist_thing: np.ndarray, view: View) -> Part:
+        """A thing of the stock at a pose in the wrist frame."""
+        turn = view.rotation @ T_wrist_thing[:3, :3]
+        corners = view.see(transform_points(T_wrist_thing, thing.corners))
+        return Part(kind, corners, thing.faces, own_places(thing.corners), self._paint(), thing.normals @ turn.T)
+
+    def _company(
+        self, thing: HeldThing | None, hold: Hold | None, skin: HandSkin, view: View, hand: np.ndarray
+    ) -> list[Part]:
+        """A second hand, and things that nobody holds: behind the hand (V, 3) or beside it, but apart."""
+        rng, parts = self._rng, []
+        if rng.random() < SECOND_SHARE:
+            parts += self._second_hand(thing, hold, skin, view, hand)
+        for _ in range(rng.integers(1, 4) if rng.random() < DISTRACTED_SHARE else 0):
+            other = self._stock.any()
+            reach = rng.uniform(0.05, 0.2) * np.array([1, 1, 0]) + [0, 0, rng.uniform(0.0, 0.3)]
+            middle = hand.mean(0) + reach * [*rng.choice([-1, 1], 2), 1]
+            pose = make_transform(so3_exp(rng.normal(0, 1.5, 3)), middle)
+            if other.distance(transform_points(invert_transform(pose), hand)).min() < CLEAR_M or middle[2] < 0.12:
+                continue
+            turned = other.normals @ pose[:3, :3].T
+            corners = transform_points(pose, other.corners)
+            parts.append(Part(OTHER_PART, corners, other.faces, own_places(other.corners), self._paint(), turned))
+        return parts
+
+    def _second_hand(
+        self, thing: HeldThing | None, hold: Hold | None, skin: HandSkin, view: View, hand: np.ndarray
+    ) -> list[Part]:
+        """Another hand that holds the same thing, holds nothing, or is not there after all where it would collide."""
+        rng = self._rng
+        partners = [] if thing is None or hold is None else [h for h in thing.holds if h.side != hold.side]
+        if thing is not None and hold is not None and partners and rng.random() < SAME_THING_SHARE:
+            partner = partners[rng.integers(len(partners))]
+            T_wrist_other = hold.T_wrist_object @ partner.T_object_wrist
+            posed = self.model.pose(partner.angles[None], thing.shape[None], partner.side).vertices[0]
+            own = View(
+                view.rotation @ T_wrist_other[:3, :3],
+                view.see(T_wrist_other[None, :3, 3])[0],
+                view.scale,
+            )
+            skinned, side = own.see(posed.astype(np.float64)), partner.side
+        else:
+            angles, shape, _ = self._next_pose()
+            side = str(rng.choice(["left", "right"]))
+            posed = self.model.pose(angles[None], shape[None], side).vertices[0]
+            shift = rng.uniform(0.06, 0.2) * np.array([math.cos(t := rng.uniform(0, 2 * np.pi)), math.sin(t), 0])
+            turn = self._view()
+            middle = hand.mean(0) + shift + [0, 0, rng.uniform(-0.06, 0.12)]
+            own = View(turn, middle - view.scale * turn @ posed.mean(0), view.scale)
+            skinned = own.see(posed.astype(np.float64))
+        near = np.linalg.norm(skinned[::6, None] - hand[None, ::6], axis=-1).min()
+        if near < CLEAR_M or skinned[:, 2].min() < 0.1:
+            return []
+        second = Part(HAND_PART, skinned, self.model.faces(side), skin.attributes)
+        return [second, self._arm(side, own)] if rng.random() < 0.9 else [second]
 
     def _finish(
-        self, parts: list[_Part], skin: HandSkin, joints: np.ndarray, focal: float, right: bool, harsh: Harshness
+        self,
+        parts: list[Part],
+        skin: HandSkin,
+        joints: np.ndarray,
+        focal: float,
+        right: bool,
+        harsh: Harshness,
+        contact: np.ndarray,
     ) -> HandCrop:
         """Cast, shade, compose and photograph."""
         rng, side = self._rng, CROP_SIDE
@@ -193,24 +284,25 @@ class HandCropSource:
         vertices = np.concatenate([part.vertices for part in parts])
         triangles = np.concatenate([part.faces + start for part, start in zip(parts, starts)])
         scene = TriangleScene(vertices, triangles)
-        rays, inside = _rays(vertices, focal, side)
+        rays, inside = crop_rays(vertices, focal, side)
         hit = scene.cast(np.zeros(3), rays)
         found = np.flatnonzero(np.isfinite(hit["t_hit"]))
         where, rays = inside[found], rays[found]
         hit = {name: values[found] for name, values in hit.items()}
         number = hit["primitive_ids"].astype(np.int64)
-        kind = np.array([part.kind for part in parts])[np.searchsorted(faces, number, side="right") - 1]
-        corners = _corner_values(parts, skin)
-        mixed = _mix(corners, triangles[number], hit["primitive_uvs"])
-        color = self._colors(mixed, kind, skin)
+        owner = np.searchsorted(faces, number, side="right") - 1
+        kind = np.array([part.kind for part in parts])[owner]
+        corners = corner_values(parts, skin)
+        mixed = mix(corners, triangles[number], hit["primitive_uvs"])
+        color = self._colors(mixed, kind, owner, parts, skin)
         shaded = self._light(color, mixed[:, 4:7], rays, kind, harsh.light)
         depth = np.full(side * side, np.inf, np.float32)
         depth[where] = hit["t_hit"]
         image = self._backgrounds.cut(rng, side).reshape(-1, 3)
         image[where] = shaded
-        image = _crevices(image.reshape(side, side, 3), depth.reshape(side, side), float(rng.uniform(0.2, 0.7)))
+        image = crevices(image.reshape(side, side, 3), depth.reshape(side, side), float(rng.uniform(0.2, 0.7)))
         segments = np.zeros((side, side), np.uint8)
-        segments.reshape(-1)[where] = np.array([HAND, BACKGROUND, OBJECT])[kind]
+        segments.reshape(-1)[where] = np.array([HAND, BACKGROUND, OBJECT, BACKGROUND])[kind]
         joints_2d = joints[:, :2] / joints[:, 2:] * focal + 0.5
         if rng.random() < 0.35 * harsh.occlusion:
             segments[cover(image, joints_2d * side, rng, self._backgrounds.cut(rng, side))] = BACKGROUND
@@ -226,14 +318,16 @@ class HandCropSource:
             right,
             _visible(joints, joints_2d, depth.reshape(side, side), segments),
             segments,
-            _touching(parts),
+            contact,
         )
 
-    def _colors(self, mixed: np.ndarray, kind: np.ndarray, skin: HandSkin) -> np.ndarray:
+    def _colors(
+        self, mixed: np.ndarray, kind: np.ndarray, owner: np.ndarray, parts: list[Part], skin: HandSkin
+    ) -> np.ndarray:
         """(N, 3) float32 RGB of hits without light."""
         rng = self._rng
         out = np.empty((len(mixed), 3), np.float32)
-        hand, arm, thing = (kind == k for k in (_HAND, _ARM, _THING))
+        hand, arm = kind == HAND_PART, kind == ARM_PART
         if hand.any():
             out[hand] = skin.colors(mixed[hand, :4])
         if rng.random() < 0.04 and hand.any():  # a glove
@@ -242,8 +336,10 @@ class HandCropSource:
         cloth = rng.uniform(15, 240, 3).astype(np.float32)
         weave = 1 + 0.07 * np.sin(mixed[arm, :1] * 2400) * np.sin(mixed[arm, 1:2] * 2400)
         out[arm] = np.where(mixed[arm, 3:4] > 0.5, cloth * weave, bare)
-        stripes = np.sin(mixed[thing, 1:2] * float(rng.uniform(60, 500)) + float(rng.uniform(0, 6))) > 0.3
-        out[thing] = np.where(stripes, rng.uniform(0, 255, 3), rng.uniform(0, 255, 3)).astype(np.float32)
+        for number, part in enumerate(parts):
+            mine = owner == number
+            if part.paint is not None and mine.any():
+                out[mine] = part.paint(mixed[mine, :3].astype(np.float64))
         return out * (1 + 0.05 * rng.standard_normal(3)).astype(np.float32)
 
     def _light(
@@ -264,50 +360,9 @@ class HandCropSource:
             light += np.clip((normals @ toward + wrap) / (1 + wrap), 0, None)[:, None] * tint.astype(np.float32)
             half = toward - view
             half /= np.linalg.norm(half, axis=1, keepdims=True) + 1e-9
-            power = np.where(kind == _THING, 30, rng.uniform(8, 30))
+            power = np.where(kind >= HELD_PART, 30, rng.uniform(8, 30))
             shine += np.clip((half * normals).sum(1), 0, 1) ** power * np.float32(rng.uniform(0, 45) * (0.5 + harsh))
         return color * light + shine[:, None]
-
-
-def _rays(vertices: np.ndarray, focal: float, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rays (N, 3) float32 with z 1 through the pixels that the vertices' bounds cover; those pixels' numbers (N,)."""
-    near = np.maximum(vertices[:, 2:], 0.03)
-    seen = (vertices[:, :2] / near * focal + 0.5) * side
-    low = np.clip(np.floor(seen.min(0)).astype(int) - 1, 0, side)
-    high = np.clip(np.ceil(seen.max(0)).astype(int) + 1, 0, side)
-    columns, rows = np.arange(low[0], high[0]), np.arange(low[1], high[1])
-    x, y = np.meshgrid(columns, rows)
-    flat = np.stack([x, y], -1).reshape(-1, 2)
-    rays = np.ones((len(flat), 3), np.float32)
-    rays[:, :2] = ((flat + 0.5) / side - 0.5) / focal
-    return rays, flat[:, 1] * side + flat[:, 0]
-
-
-def _corner_values(parts: list[_Part], skin: HandSkin) -> np.ndarray:
-    """(N, 7) per vertex: four attributes and the normal."""
-    rows = []
-    for part in parts:
-        # The cap that closes the wrist must not bend the skin's normals.
-        faces = part.faces[skin.open_mask] if part.kind == _HAND else part.faces
-        rows.append(np.concatenate([part.attributes, vertex_normals(part.vertices, faces)], 1))
-    return np.concatenate(rows).astype(np.float32)
-
-
-def _mix(corners: np.ndarray, triangles: np.ndarray, uv: np.ndarray) -> np.ndarray:
-    """Values (N, C) at barycentric (N, 2) of triangles (N, 3)."""
-    u, v = uv[:, :1], uv[:, 1:]
-    return corners[triangles[:, 0]] * (1 - u - v) + corners[triangles[:, 1]] * u + corners[triangles[:, 2]] * v
-
-
-def _crevices(image: np.ndarray, depth: np.ndarray, strength: float) -> np.ndarray:
-    """Darken what lies deeper than its surroundings: light does not reach between fingers."""
-    known = np.isfinite(depth)
-    if not known.any():
-        return image
-    filled = np.where(known, depth, np.median(depth[known]) + 0.03).astype(np.float32)
-    around = cv2.blur(filled, (17, 17))
-    shade = np.clip((filled - around - 0.001) / 0.012, 0, 1) * strength * known
-    return image * (1 - shade[..., None])
 
 
 def _visible(joints: np.ndarray, joints_2d: np.ndarray, depth: np.ndarray, segments: np.ndarray) -> np.ndarray:
@@ -317,26 +372,3 @@ def _visible(joints: np.ndarray, joints_2d: np.ndarray, depth: np.ndarray, segme
     inside = ((at >= 0) & (at < side)).all(1)
     x, y = np.clip(at, 0, side - 1).T
     return inside & (segments[y, x] == HAND) & (depth[y, x] > joints[:, 2] - 0.022)
-
-
-def _touching(parts: list[_Part]) -> np.ndarray:
-    """(V,) bool: hand vertices at or in the held thing."""
-    things = [part for part in parts if part.kind == _THING]
-    if not things:
-        return np.zeros(len(parts[0].vertices), bool)
-    distance = TriangleScene(things[0].vertices, things[0].faces).signed_distance(parts[0].vertices)
-    return distance < 0.003
-
-
-def _solid(rng: np.random.Generator, radius: float) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices (N, 3) and faces (M, 3) of a cylinder, ball or box about the origin, long in z."""
-    import trimesh
-
-    shape = rng.integers(3)
-    if shape == 0:
-        mesh = trimesh.creation.cylinder(radius, float(rng.uniform(0.06, 0.22)), sections=24)
-    elif shape == 1:
-        mesh = trimesh.creation.icosphere(2, radius * 1.2)
-    else:
-        mesh = trimesh.creation.box((radius * 1.6, radius * float(rng.uniform(0.8, 2)), float(rng.uniform(0.05, 0.2))))
-    return np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int32)

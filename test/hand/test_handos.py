@@ -10,7 +10,7 @@ import torch
 from handos_cases import COARSE, TINY, camera, detection, tiny_network, topology
 
 from hoi_ros.errors import InputError
-from hoi_ros.hand.handos import HandOs, attention_mask, is_right_hand, project_joints
+from hoi_ros.hand.handos import HandOs, attention_mask, evidence_at, is_right_hand, project_joints
 from hoi_ros.hand.handos_config import HandOsConfig
 from hoi_ros.hand.handos_topology import BONE_STARTS, build_topology, farthest_points
 from hoi_ros.hand.mesh_from_joints import MeshFromJoints
@@ -39,8 +39,35 @@ def test_every_layer_answers_in_the_documented_shapes(landmarks):
         assert output.joints_3d.shape == (2, 3, 21, 3)
         assert output.translation.shape == (2, 3, 3)
         assert output.projected.shape == (2, 3, 21, 2)
-        assert output.contact.shape == (2, 3, 778)
+    assert outputs[-1].contact.shape == (2, 3, 778)
     assert outputs[-1].segments.shape == (2, 3, 8, 8)
+
+
+def test_what_the_mask_head_sees_far_away_and_contact_sees_it_too():
+    """With context a pixel of the mask depends on the whole picture; contact depends on the mask around its vertex."""
+    tuned = {"from_landmarks": True, "contact_head": True, "mask_channels": 8, "shaken": 0.2}
+    seen = detection(landmarks=True)
+    other = replace(seen, features=(seen.features[0].clone(), seen.features[1].clone()))
+    other.features[0][:, :, 7, 7] += 5
+    for context, reaches in ((0, False), (3, True)):
+        network = tiny_network(mask_context=context, **tuned)
+        with torch.inference_mode():
+            one, two = (network(d, camera())[-1].segments for d in (seen, other))
+        assert ((one - two)[:, :, 0, 0].abs().max() > 1e-4) == reaches
+    logits = torch.zeros(1, 3, 16, 16)
+    logits[:, 2, :, 8:] = 20.0
+    near = evidence_at(logits, torch.tensor([[[[0.9, 0.5], [0.1, 0.5]]]]))
+    assert near.shape == (1, 1, 2, 4)
+    torch.testing.assert_close(near[0, 0, 0], torch.tensor([0.0, 1.0, 0.0, 1.0]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(near[0, 0, 1], torch.full((4,), 1 / 3), atol=1e-3, rtol=0)
+    network = tiny_network(mask_context=1, contact_evidence=True, **tuned).train()
+    network(seen, camera())[-1].contact.sum().backward()
+    assert network.segment.out.weight.grad is None, "contact does not teach the mask head"
+
+
+def test_contact_evidence_needs_both_heads():
+    with pytest.raises(InputError, match="contact_evidence"):
+        tiny_network(contact_head=True, contact_evidence=True)
 
 
 def test_the_papers_size_runs():

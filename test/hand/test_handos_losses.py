@@ -12,12 +12,15 @@ from handos_cases import topology
 from hoi_ros.hand.handos import HAND_SPAN_M, HandOsOutput, project_joints
 from hoi_ros.hand.losses import (
     OKS_FALLOFF,
+    UNKNOWN_SEGMENT,
     HandOsLoss,
     HandTargets,
     LossWeights,
+    contact_term,
     face_edges,
     face_normals,
     neighbouring_faces,
+    segments_term,
 )
 
 CAMERA = torch.tensor([[1.0, 1.0, 0.5, 0.5]])
@@ -44,6 +47,32 @@ def answer(targets: HandTargets, shift: float = 0.0) -> HandOsOutput:
 @pytest.fixture
 def loss() -> HandOsLoss:
     return HandOsLoss(topology().faces)
+
+
+def test_masks_cost_nothing_when_right_and_unknown_pixels_never():
+    labels = torch.randint(0, 3, (2, 8, 8), generator=torch.Generator().manual_seed(0))
+    right = 40.0 * torch.nn.functional.one_hot(labels, 3).permute(0, 3, 1, 2).float()
+    assert segments_term(right, labels).item() == pytest.approx(0, abs=1e-4)
+    wrong = right.roll(1, 1)
+    assert segments_term(wrong, labels).item() > 10
+    partly = labels.clone()
+    partly[:, :, :4] = UNKNOWN_SEGMENT
+    mixed = torch.cat([wrong[..., :4], right[..., 4:]], -1)
+    assert segments_term(mixed, partly).item() == pytest.approx(0, abs=1e-4)
+    nothing = torch.full_like(labels, UNKNOWN_SEGMENT)
+    assert torch.isfinite(segments_term(wrong, nothing)) and segments_term(wrong, nothing).item() < 1e-3
+
+
+def test_contact_where_it_is_unknown_asks_for_nothing():
+    logits = torch.tensor([[[-30.0, 30.0, 7.0]]], requires_grad=True)
+    solid = torch.ones(1, 1, dtype=torch.bool)
+    term = contact_term(logits, torch.tensor([[[0.0, 1.0, float("nan")]]]), solid)
+    assert term.item() == pytest.approx(0, abs=1e-6)
+    term.backward()
+    assert torch.isfinite(logits.grad).all() and logits.grad[0, 0, 2] == 0
+    missed, invented = (contact_term(torch.zeros(1, 1, 1), torch.full((1, 1, 1), x), solid).item() for x in (1.0, 0.0))
+    assert missed > 1.5 * invented
+    assert contact_term(torch.full((1, 1, 1), 9.0), torch.zeros(1, 1, 1), ~solid).item() == 0
 
 
 def test_the_papers_weights():

@@ -57,9 +57,9 @@ def features(count: int) -> dict[str, np.ndarray]:
     return {name: values.astype(np.float32) for name, values in made.items()}
 
 
-@pytest.mark.parametrize("count", [1, 3])
-def test_it_answers_as_torch_does(count):
-    network, seen = shaken_network(), features(count)
+@pytest.mark.parametrize(("count", "told"), [(1, False), (3, False), (2, True)])
+def test_it_answers_as_torch_does(count, told):
+    network, seen = shaken_network(contact_evidence=told, mask_context=4 if told else 0), features(count)
     view = np.tile(np.array([3.0, 2.5, 0.5, 0.45], np.float32), (count, 1))
     ours = NumpyDecoder(content_of(network))(seen, view)
     with torch.inference_mode():
@@ -75,7 +75,8 @@ def test_it_answers_as_torch_does(count):
     np.testing.assert_allclose(ours.segments, expected, atol=1e-4)
     assert ours.vertices.dtype == np.float32 and ours.segments.dtype == np.float32
     coarse = {name: values for name, values in seen.items() if not name.startswith("detail")}
-    assert NumpyDecoder(content_of(network))(coarse, view).segments is None
+    without = NumpyDecoder(content_of(network))(coarse, view)
+    assert without.segments is None and (without.contact is None) == told
 
 
 def test_hands_do_not_depend_on_the_others_of_their_batch():

@@ -143,6 +143,12 @@ def test_more_heads_are_trained_on_weights_that_stay(shards, tmp_path):
             assert name.startswith("segment.") or ".contact." in name
     assert not torch.equal(learned["segment.out.weight"], fresh["segment.out.weight"])
     assert not torch.equal(learned["heads.1.contact.2.bias"], fresh["heads.1.contact.2.bias"])
+    # Heads of another size are learned anew; the rest is the file's.
+    wider = replace(more, mask_channels=8)
+    again = HandOsTrainer(TrainingPlan(replace(later, start_from=str(tmp_path / "heads" / "handos.npz")), wider),
+                          shards, tmp_path / "wider").network.state_dict()  # fmt: skip
+    assert torch.equal(again["heads.1.contact.2.bias"], learned["heads.1.contact.2.bias"].half().float())
+    assert again["segment.out.weight"].shape[1] == 8
     scores = json.loads((tmp_path / "heads" / "scores.jsonl").read_text().splitlines()[-1])
     assert {"contact_iou", "pa_mpjpe_mm"} <= set(scores)
     with pytest.raises(InputError, match="set network"):
