@@ -20,6 +20,11 @@ class HandConfig:
         choices=ESTIMATORS,
     )
     handos_weights: str = setting("", "path of HandOS weights; empty for those that ship")
+    handos_detector: str = setting(
+        "",
+        "folder of a full-image detector as transformers writes it (Grounding DINO, RT-DETRv2, D-FINE): HandOS in one "
+        "stage, with handos_weights trained on it; empty for the two stages that ship",
+    )
     handos_mesh: str = setting(
         "fitted", "mesh of HandOS: fitted (the hand model bent to its joints) or network (its own vertices)",
         choices=("fitted", "network"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -89,6 +90,20 @@ def views_of(height: int, width: int) -> list[tuple[int, int, int, int]]:
     if width > height:
         return [whole] + [(s, 0, s + short, height) for s in starts]
     return [whole] + [(0, s, width, s + short) for s in starts]
+
+
+class PalmFinder(Protocol):
+    """Whatever finds palms."""
+
+    def detect(
+        self,
+        color: np.ndarray,
+        threshold: float = 0.5,
+        border_fraction: float = 0.0,
+        view: tuple[int, int, int, int] | None = None,
+    ) -> list[PalmDetection]:
+        """Find palms; see `PalmDetector`."""
+        ...
 
 
 class PalmDetector:

@@ -11,7 +11,7 @@ from hoi_ros.datatypes import CameraIntrinsics, HandEstimate, RgbdFrame
 from hoi_ros.geometry import project
 from hoi_ros.hand.blas_threads import OneBlasThread
 from hoi_ros.hand.config import HandConfig
-from hoi_ros.hand.detector import PalmDetection, PalmDetector, views_of
+from hoi_ros.hand.detector import PalmDetection, PalmDetector, PalmFinder, views_of
 from hoi_ros.hand.fit import FitConfig, FitState, HandFit, HandFitter
 from hoi_ros.hand.landmarks import HandLandmarks, LandmarkNetwork, LandmarkReader
 from hoi_ros.hand.one_euro import NoFilter, OneEuroFilter
@@ -62,13 +62,19 @@ class Smoother:
 class EmbeddedHandEstimator:
     """Hands by the converted MediaPipe networks and the free hand model (or the user's MANO)."""
 
-    def __init__(self, config: HandConfig, device: str = "cpu", reader: LandmarkReader | None = None):
-        """Load everything and warm up; `reader` stands in for the landmark network."""
+    def __init__(
+        self,
+        config: HandConfig,
+        device: str = "cpu",
+        reader: LandmarkReader | None = None,
+        detector: PalmFinder | None = None,
+    ):
+        """Load everything and warm up; `reader` stands in for the landmark network, `detector` for the palm network."""
         self.config = config
         model = load_mano(config.hand_model) if config.hand_model else HandModel.load()
         self.model = model
         self.joint_angle_names = model.joint_angle_names
-        self._detector = PalmDetector(device, config.threads)
+        self._detector: PalmFinder = detector or PalmDetector(device, config.threads)
         self._landmarks = reader or LandmarkNetwork(device, config.threads)
         self._one_blas_thread = OneBlasThread()
         self._fitter = HandFitter(model, FitConfig(landmark_offset_share=self._landmarks.offset_share))
@@ -107,12 +113,16 @@ class EmbeddedHandEstimator:
         if self._stamp_s is not None and stamp_s < self._stamp_s:
             self.reset()
         self._stamp_s = stamp_s
-        self._follow(frame.color, stamp_s)
-        if self._detection_due():
-            self._detect(frame.color, stamp_s)
+        self._look(frame)
         self._tracks.judge_sides()
         self._smoother.keep({track.track_id for track in self._tracks.tracks})
         return [self._finish(frame, track) for track in self._tracks.live]
+
+    def _look(self, frame: RgbdFrame) -> None:
+        """Renew the tracks: hands where they should be, and new ones where there is room for them."""
+        self._follow(frame.color, frame.stamp_s)
+        if self._detection_due():
+            self._detect(frame.color, frame.stamp_s)
 
     def _follow(self, color: np.ndarray, stamp_s: float) -> None:
         tracks = self._tracks.to_follow()
@@ -171,7 +181,7 @@ class EmbeddedHandEstimator:
         return self._with_own_mesh(hand, landmarks, memory, dt_s)
 
     def _estimate_single(self, frame: RgbdFrame) -> list[HandEstimate]:
-        found = self._find_alone(frame.color)
+        found = self._find_alone(frame)
         hands = []
         for landmarks, side in zip(found, sides_alone(found, self._tracks.one_person)):
             pixels, world = landmarks.landmarks_px, landmarks.world_landmarks
@@ -186,9 +196,9 @@ class EmbeddedHandEstimator:
         """The record with the reader's own mesh, where it has one; here the fitted one stays."""
         return hand
 
-    def _find_alone(self, color: np.ndarray) -> list[HandLandmarks]:
+    def _find_alone(self, frame: RgbdFrame) -> list[HandLandmarks]:
         """Hands of a picture that stands alone: whole, with a border, in parts; then with a lower threshold."""
-        config = self.config
+        config, color = self.config, frame.color
         views = views_of(*color.shape[:2])
         for threshold in (config.detection_threshold, min(config.detection_threshold, LAST_RESORT_THRESHOLD)):
             palms = [palm for view in views for palm in self._detector.detect(color, threshold, view=view)]

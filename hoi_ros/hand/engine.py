@@ -72,6 +72,18 @@ def flatten(detection: Detection, camera: Tensor) -> tuple[Tensor, ...]:
     return (*detection.features, *detection.shallow, *named, *more, camera)
 
 
+def to_host(*tensors: Tensor) -> list[np.ndarray]:
+    """Tensors (B, K, ...) as float32 arrays, in one copy from the device."""
+    flat = torch.cat([t.float().flatten(2) if t.dim() > 2 else t.float()[..., None] for t in tensors], -1)
+    parts = np.split(flat.cpu().numpy(), np.cumsum([max(t[0, 0].numel(), 1) for t in tensors])[:-1], -1)
+    return [part.reshape(t.shape) for part, t in zip(parts, tensors)]
+
+
+def shapes(tensors: tuple[Tensor, ...]) -> tuple[tuple[int, ...], ...]:
+    """What a recorded graph depends on: numbers of images and hands, and sizes of maps."""
+    return tuple(tuple(t.shape) for t in tensors)
+
+
 def example(network: HandOs, batch: int = 1, device: str = "cpu", instances: int = 1) -> tuple[Detection, Tensor]:
     """A made-up detection of the network's size, for warming up, exporting and comparing."""
     config, make = network.config, torch.Generator().manual_seed(0)
@@ -209,15 +221,15 @@ class NumpyEngine:
 
 
 class TracedEngine:
-    """A recorded and frozen graph of torch operations, one a number of hands: without Python between operations."""
+    """Recorded and frozen graphs of torch operations, one for each set of shapes: no Python between operations."""
 
     def __init__(self, network: HandOs, device: str):
         self._flat, self._device = FlatDecoder(network), torch.device(device)
-        self._graphs: dict[tuple[int, ...], Any] = {}
+        self._graphs: dict[tuple, Any] = {}
 
     def __call__(self, detection: Detection, camera: Tensor) -> DecodedBatch:
         tensors = tuple(t.to(self._device) for t in flatten(detection, camera))
-        key = tuple(detection.boxes.shape[:2])
+        key = shapes(tensors)
         with torch.inference_mode(), one_thread(self._device):
             if key not in self._graphs:
                 with warnings.catch_warnings():
@@ -240,17 +252,17 @@ class CompiledEngine:
 
 
 class CudaGraphEngine:
-    """One recorded graph a number of hands: inputs are copied into it, nothing is allocated a frame."""
+    """One recorded graph for each set of shapes: inputs are copied into it, nothing is allocated a frame."""
 
     def __init__(self, network: HandOs, device: str):
         if not torch.cuda.is_available():
             raise InputError("CUDA graphs need an NVIDIA GPU")
         self._flat, self._device = FlatDecoder(network), torch.device(device)
-        self._graphs: dict[tuple[int, ...], tuple[Any, tuple[Tensor, ...], tuple[Tensor, ...]]] = {}
+        self._graphs: dict[tuple, tuple[Any, tuple[Tensor, ...], tuple[Tensor, ...]]] = {}
 
     def __call__(self, detection: Detection, camera: Tensor) -> DecodedBatch:
         tensors = flatten(detection, camera)
-        key = tuple(detection.boxes.shape[:2])
+        key = shapes(tensors)
         if key not in self._graphs:
             self._graphs[key] = self._record(tensors)
         graph, inputs, outputs = self._graphs[key]
@@ -274,15 +286,15 @@ class CudaGraphEngine:
 
 
 class OnnxEngine:
-    """ONNX Runtime on an exported graph, one session a number of hands."""
+    """ONNX Runtime on an exported graph, one session for each set of shapes."""
 
     def __init__(self, network: HandOs, device: str):
         self._network, self._device = network, device
-        self._sessions: dict[tuple[int, ...], Any] = {}
+        self._sessions: dict[tuple, Any] = {}
 
     def __call__(self, detection: Detection, camera: Tensor) -> DecodedBatch:
         tensors = flatten(detection, camera)
-        key = tuple(detection.boxes.shape[:2])
+        key = shapes(tensors)
         if key not in self._sessions:
             self._sessions[key] = self._session(export_onnx(self._network, tensors))
         session = self._sessions[key]
@@ -332,16 +344,16 @@ class TensorRtEngine:
             raise InputError("TensorRT needs an NVIDIA GPU")
         self._library, self._network, self._cache = torch_tensorrt, network, cache
         self._device = torch.device(device)
-        self._engines: dict[tuple[int, ...], Any] = {}
+        self._engines: dict[tuple, Any] = {}
 
     def __call__(self, detection: Detection, camera: Tensor) -> DecodedBatch:
         tensors = tuple(t.to(self._device) for t in flatten(detection, camera))
-        key = tuple(detection.boxes.shape[:2])
+        key = shapes(tensors)
         if key not in self._engines:
             self._engines[key] = self._load_or_build(tensors, key)
         return DecodedBatch(*self._engines[key](*tensors))
 
-    def _load_or_build(self, tensors: tuple[Tensor, ...], key: tuple[int, ...]) -> Any:
+    def _load_or_build(self, tensors: tuple[Tensor, ...], key: tuple) -> Any:
         versions = f"{torch.__version__} {self._library.__version__} {torch.cuda.get_device_name(self._device)} {key}"
         path = self._cache / f"handos_{fingerprint(self._network, versions)}.ep"
         if path.exists():

@@ -67,7 +67,12 @@ def create_hand_estimator(config: HandConfig, device: str = "auto", *, live: boo
     Raises:
         InputError: unknown estimator or device, an estimator whose weights are not there, bad weights or hand model.
     """
-    if choose_estimator(config, device, live) == "handos":
+    chosen = choose_estimator(config, device, live)
+    if config.handos_detector and config.estimator != "embedded":
+        from hoi_ros.hand.one_stage_estimator import OneStageEstimator
+
+        return OneStageEstimator(config, resolve_device(device))
+    if chosen == "handos":
         from hoi_ros.hand.handos_estimator import HandOsEstimator
 
         return HandOsEstimator(config, resolve_device(device))

@@ -137,20 +137,8 @@ def _with_masks(
     return replace(hand, segments=segments, contact=contact)
 
 
-class HandOsEstimator(EmbeddedHandEstimator):
-    """Hands by HandOS; tracks, smoothing and placement are the embedded estimator's."""
-
-    def __init__(self, config: HandConfig, device: str = "cpu"):
-        if config.hand_model:
-            raise InputError("estimator 'handos' with a hand_model: its weights are the free hand's; leave one out")
-        path = Path(config.handos_weights) if config.handos_weights else SHIPPED
-        content = read_weights(path, HandModel.load())
-        decoder = create_decoder(content, config.handos_engine, device)
-        if config.handos_masks and not isinstance(decoder, NumpyDecoder):
-            raise InputError("handos_masks: the numpy engine gives them; take handos_engine auto on the CPU")
-        if config.handos_masks and not (content.config.contact_head and content.config.mask_channels):
-            raise InputError(f"handos_masks: the weights {path} have no such heads; leave handos_weights empty")
-        super().__init__(config, device, HandOsReader(content, decoder, device, config.threads, config.handos_masks))
+class OwnMeshEstimator(EmbeddedHandEstimator):
+    """Tracks, smoothing and placement of the embedded estimator for hands that come with a mesh of their own."""
 
     def _with_own_mesh(
         self, hand: HandEstimate, landmarks: HandLandmarks, memory: TrackMemory | None, dt_s: float
@@ -172,6 +160,24 @@ class HandOsEstimator(EmbeddedHandEstimator):
         scale, rotation = _turn_onto(own, placed)
         moved = scale * vertices @ rotation.T + hand.landmarks_camera.mean(0)
         return replace(hand, vertices_camera=moved.astype(np.float32))
+
+
+class HandOsEstimator(OwnMeshEstimator):
+    """Hands by HandOS in two stages."""
+
+    def __init__(self, config: HandConfig, device: str = "cpu"):
+        if config.hand_model:
+            raise InputError("estimator 'handos' with a hand_model: its weights are the free hand's; leave one out")
+        path = Path(config.handos_weights) if config.handos_weights else SHIPPED
+        content = read_weights(path, HandModel.load())
+        if not content.config.from_landmarks:
+            raise InputError(f"HandOS weights {path}: of a one-stage network; set handos_detector to its detector too")
+        decoder = create_decoder(content, config.handos_engine, device)
+        if config.handos_masks and not isinstance(decoder, NumpyDecoder):
+            raise InputError("handos_masks: the numpy engine gives them; take handos_engine auto on the CPU")
+        if config.handos_masks and not (content.config.contact_head and content.config.mask_channels):
+            raise InputError(f"handos_masks: the weights {path} have no such heads; leave handos_weights empty")
+        super().__init__(config, device, HandOsReader(content, decoder, device, config.threads, config.handos_masks))
 
 
 def right_probability(vertices: np.ndarray, right_faces: np.ndarray) -> float:

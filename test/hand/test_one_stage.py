@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from handos_cases import TINY, detection, tiny_network, topology
 from torch import nn
 
+from hoi_ros.datatypes import CameraIntrinsics, RgbdFrame
 from hoi_ros.errors import InputError
+from hoi_ros.hand import HandConfig, create_hand_estimator
 from hoi_ros.hand.full_image_detectors import FullImageDetector, load_detector
 from hoi_ros.hand.handos import HandOs
+from hoi_ros.hand.handos_weights import save_weights
 from hoi_ros.hand.one_stage import OneStageHandOs, choose_instances
 
 VIEW = torch.tensor([1.2, 1.6, 0.5, 0.5])
@@ -126,6 +130,20 @@ def test_a_detector_of_each_family_feeds_the_decoder_and_stays_frozen(detector_f
     again = load_detector(detector_folder)(images)
     torch.testing.assert_close(again.scores, found.scores)
     torch.testing.assert_close(again.features[0], found.features[0])
+
+
+def test_a_folder_and_weights_make_an_estimator(detector_folder, tmp_path):
+    network = HandOs(replace(TINY, **load_detector(detector_folder).channels()), topology())
+    save_weights(tmp_path / "w.npz", network, {"image_side": 128})
+    config = HandConfig(
+        estimator="handos", handos_detector=str(detector_folder), handos_weights=str(tmp_path / "w.npz")
+    )
+    estimator = create_hand_estimator(config, "cpu")
+    picture = np.random.default_rng(0).integers(0, 255, (90, 160, 3), np.uint8)
+    for number in range(2):
+        frame = RgbdFrame(picture, CameraIntrinsics.from_fov(160, 90), number * 33_000_000, number)
+        for hand in estimator.estimate(frame):
+            assert hand.vertices_camera.shape == (778, 3) and np.isfinite(hand.vertices_camera).all()
 
 
 def test_foreign_folders_are_named(tmp_path):

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from hoi_ros.hand.query_filter import assign_instances, box_overlap, keep_instances, matching_cost
+from hoi_ros.hand.query_filter import assign_instances, best_instances, box_overlap, keep_instances, matching_cost
 
 HAND = (0.5, 0.5, 0.2, 0.2)
 
@@ -69,3 +69,17 @@ def test_running_keeps_the_well_scored_and_drops_copies():
     # The second overlaps the first by 0.95, the third by a third; the last scores below 0.1.
     assert keep_instances(torch.tensor([0.5, 0.9, 0.4, 0.05]), found).tolist() == [1, 2]
     assert keep_instances(torch.tensor([0.05] * 4), found).tolist() == []
+
+
+def test_a_fixed_number_of_instances_is_the_beginning_of_those_kept():
+    make = torch.Generator().manual_seed(4)
+    centers = torch.rand(3, 50, 2, generator=make) * 0.1 + 0.4
+    found = torch.cat([centers, torch.full((3, 50, 2), 0.4)], -1)
+    scores = torch.rand(3, 50, generator=make)
+    scores[2, 2:] = 0.05
+    for nms in (0.9, 0.7):
+        index, kept = best_instances(scores, found, 6, nms_threshold=nms)
+        for image in range(3):
+            expected = keep_instances(scores[image], found[image], nms_threshold=nms)[:6]
+            assert index[image][kept[image]].tolist() == expected.tolist()
+    assert kept[2].sum() <= 2

@@ -14,11 +14,15 @@ from hoi_ros.cli import main
 from hoi_ros.errors import InputError
 from hoi_ros.evaluation.datasets import open_dataset
 from hoi_ros.geometry import project
+from hoi_ros.hand import HandConfig, create_hand_estimator
 from hoi_ros.hand.handos import Detection, HandOs, is_right_hand
 from hoi_ros.hand.handos_config import HandOsConfig
 from hoi_ros.hand.handos_topology import build_topology
 from hoi_ros.hand.handos_weights import load_weights
 from hoi_ros.hand.losses import HandOsLoss
+from hoi_ros.hand.one_stage_estimator import OneStageEstimator
+from hoi_ros.hand.query_filter import box_overlap
+from hoi_ros.hand.weights_file import SHIPPED
 from hoi_ros.hand_model import HandModel
 from hoi_ros.simulate import SimulateOptions, simulate
 from hoi_ros.simulation import SimulatorConfig
@@ -42,6 +46,13 @@ class GridDetector(nn.Module):
 
     family = "grid"
 
+    def __init__(self):
+        super().__init__()
+        self.scores = torch.full((84,), 0.5)
+
+    def channels(self):
+        return {name: getattr(NETWORK, name) for name in ("feature_channels", "shallow_channels", "query_channels")}
+
     def forward(self, images):
         batch, made = len(images), []
         for size in (0.25, 0.45):
@@ -51,7 +62,7 @@ class GridDetector(nn.Module):
         small = nn.functional.adaptive_avg_pool2d(images, 8)
         maps = torch.cat([small, 1 - small], 1)
         levels = maps, nn.functional.avg_pool2d(maps, 2)
-        return Detection(levels, (small, small), boxes, boxes, boxes, torch.full((batch, 84), 0.5))
+        return Detection(levels, (small, small), boxes, boxes, boxes, self.scores.expand(batch, 84))
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +178,73 @@ def test_weights_begun_from_data_of_closed_licence_are_not_handed_on(film, tmp_p
         assert not again._shippable
     HandOsTrainer(PLAN, batches(film, shippable=True), tmp_path / "open").train()
     assert load_weights(tmp_path / "open" / "handos.npz")[1]["shippable"]
+
+
+# From training to hands
+
+
+def show(detector, frame, labels):
+    """Make the detector sure of its nearest box to each true hand, and of nothing else."""
+    boxes = detector(torch.zeros(1, 3, 8, 8)).boxes[0]
+    detector.scores = torch.full((84,), 0.01)
+    for rank, label in enumerate(labels):
+        points = torch.from_numpy(label.pixels(frame.intrinsics) / [160, 128]).float()
+        low, high = points.amin(0), points.amax(0)
+        true = torch.cat([(low + high) / 2, high - low])[None]
+        detector.scores[int(box_overlap(boxes, true).argmax())] = 0.9 - 0.1 * rank
+
+
+@pytest.fixture(scope="module")
+def learned(film, tmp_path_factory):
+    """Weights that know the film by heart."""
+    plan = replace(PLAN, training=replace(PLAN.training, steps=120, learning_rate=6e-3, bfloat16=False))
+    data = batches(film)
+    as_it_is = data._view
+    data._view = lambda item, rng: as_it_is(item, None)
+    made = [data.batch(step) for step in range(3)]
+    data.batch = lambda step: made[step % 3]
+    out = tmp_path_factory.mktemp("learned")
+    HandOsTrainer(plan, data, out).train()
+    return out / "handos.npz"
+
+
+def test_hands_of_whole_pictures_are_found_where_they_are_and_followed(film, learned):
+    detector = GridDetector()
+    estimator = OneStageEstimator(HandConfig(estimator="handos", handos_weights=str(learned)), "cpu", detector)
+    sequence, tracks, errors, sides = open_dataset(film)[0], set(), [], []
+    for number in range(4):
+        labelled = sequence[number]
+        show(detector, labelled.frame, labelled.hands)
+        hands = estimator.estimate(replace(labelled.frame, depth_m=None))
+        assert len(hands) == len(labelled.hands)
+        for label in labelled.hands:
+            seen = label.pixels(labelled.frame.intrinsics)
+            hand = min(hands, key=lambda h: np.linalg.norm(h.joints_px.mean(0) - seen.mean(0)))
+            errors.append(np.linalg.norm(hand.joints_px - seen, axis=1).mean())
+            sides.append(hand.handedness == label.side)
+            tracks.add(hand.track_id)
+            assert hand.vertices_camera.shape == (778, 3)
+    assert len(tracks) == 2 and np.mean(errors) < 8 and np.mean(sides) > 0.7
+    detector.scores = torch.full((84,), 0.05)
+    assert estimator.estimate(sequence[0].frame, independent=True) == []
+
+
+def test_weights_and_detectors_that_do_not_belong_together_are_named(film, learned, tmp_path):
+    other = GridDetector()
+    other.channels = lambda: {"feature_channels": (7, 6), "shallow_channels": (3, 3), "query_channels": (4, 4)}
+    config = HandConfig(estimator="handos", handos_weights=str(learned))
+    with pytest.raises(InputError, match=r"feature_channels \(6, 6\), found \(7, 6\)"):
+        OneStageEstimator(config, "cpu", other)
+    with pytest.raises(InputError, match="start from landmarks"):
+        OneStageEstimator(replace(config, handos_weights=str(SHIPPED)), "cpu", GridDetector())
+    with pytest.raises(InputError, match="set handos_detector"):
+        create_hand_estimator(config, "cpu")
+    with pytest.raises(InputError, match="without handos_weights"):
+        create_hand_estimator(HandConfig(handos_detector=str(tmp_path)), "cpu")
+    with pytest.raises(InputError, match=rf"{tmp_path}.*config\.json"):
+        create_hand_estimator(replace(config, handos_detector=str(tmp_path)), "cpu")
+    with pytest.raises(InputError, match="handos_masks"):
+        OneStageEstimator(replace(config, handos_masks=True), "cpu", GridDetector())
 
 
 def test_the_command_names_what_does_not_go_together(film, tmp_path, capsys):
