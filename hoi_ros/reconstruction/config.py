@@ -11,10 +11,10 @@ from hoi_ros.config import setting
 class ReconstructionConfig:
     """Fusion of the held object into a mesh."""
 
-    voxel_size_m: float = setting(0.003, "edge of a voxel", low=0.0005, high=0.05)
-    truncation_voxels: float = setting(3.0, "distance at which the signed distance is cut, in voxels", low=2.0, high=20)
+    voxel_size_m: float = setting(0.002, "edge of a voxel", low=0.0005, high=0.05)
+    truncation_voxels: float = setting(4.0, "distance at which the signed distance is cut, in voxels", low=2.0, high=20)
     max_weight: float = setting(24.0, "weight cap; lower forgets wrong geometry sooner", low=1.0)
-    min_weight: float = setting(0.15, "weight from which a voxel is part of the mesh", low=0.0)
+    min_weight: float = setting(0.05, "weight from which a voxel is part of the mesh", low=0.0)
     free_weight: float = setting(0.6, "weight of free space seen through a voxel; 0 carves nothing", low=0.0, high=10.0)
     free_margin_m: float = setting(0.008, "free space ends this far before what is seen", low=0.0, high=0.2)
     free_frames: int = setting(
@@ -22,9 +22,9 @@ class ReconstructionConfig:
     )
     extent_m: float = setting(0.6, "edge of the cube around the first sight that is fused", low=0.05, high=5.0)
     max_blocks: int = setting(8000, "blocks of 8x8x8 voxels, 12 kB each; the object stops growing there", low=8)
-    edge_px: float = setting(4.0, "pixels nearer than this to a mask or depth edge weigh less", low=1.0)
-    hand_margin_px: int = setting(2, "pixels around hands that say nothing", low=0, high=50)
-    depth_jump_m: float = setting(0.015, "step between neighbouring pixels that is a depth edge", low=0.001)
+    edge_px: float = setting(2.0, "pixels nearer than this to a mask or depth edge weigh less", low=1.0)
+    hand_margin_px: int = setting(1, "pixels around hands that say nothing", low=0, high=50)
+    depth_jump_m: float = setting(0.05, "step between neighbouring pixels that is a depth edge", low=0.001)
     noise_per_m2: float = setting(0.002, "depth noise at one metre, growing with the square", low=0.0)
     min_depth_m: float = setting(0.1, "nearer depth is not used", low=0.0)
     max_depth_m: float = setting(3.0, "farther depth is not used", low=0.1)

@@ -12,33 +12,8 @@ from hoi_ros.datatypes import CameraIntrinsics
 from hoi_ros.geometry import pointmap_from_depth
 
 _POOL = 8
-
-
-@dataclass(frozen=True)
-class PixelEvidence:
-    """A rectangle of pixels, one row each, on the device that fuses them."""
-
-    rows: torch.Tensor
-    """(P, 8) float32: depth m (0 says nothing), surface weight, pixels to the nearest edge, gap in metres beyond which
-    the space in front is free, cosine between ray and surface normal, R, G, B."""
-    depth: torch.Tensor
-    """(P,) float32: column 0 of rows, contiguous."""
-    surface_points_camera: np.ndarray
-    """(N, 3) metres, optical frame: a sparse subset of the surface pixels."""
-    origin_px: tuple[int, int]
-    size_px: tuple[int, int]
-    intrinsics: CameraIntrinsics
-    free_weight: float
-    pooled_depth: np.ndarray
-    """Largest depth of each 8x8 tile."""
-
-    def farthest_near(self, u: np.ndarray, v: np.ndarray, reach_px: float) -> np.ndarray:
-        """Largest depth within `reach_px` of pixels (N,), or more; metres."""
-        size = 2 * int(np.ceil(reach_px / _POOL)) + 1
-        pooled = cv2.dilate(self.pooled_depth, np.ones((size, size), np.uint8))
-        row = np.clip(v / _POOL, 0, pooled.shape[0] - 1).astype(np.int64)
-        column = np.clip(u / _POOL, 0, pooled.shape[1] - 1).astype(np.int64)
-        return pooled[row, column]
+NOTHING = -1e3
+"""Depth of a pixel that says nothing: before all that is."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +26,36 @@ class EvidenceModel:
     min_depth_m: float
     max_depth_m: float
     free_margin_m: float
-    free_weight: float
     noise_per_m2: float
+
+
+@dataclass(frozen=True)
+class PixelEvidence:
+    """A rectangle of pixels, flat, on the device that fuses them; those of its rim say nothing."""
+
+    depth: torch.Tensor
+    """(P,) float32 metres, NOTHING where the pixel says nothing."""
+    rows: torch.Tensor
+    """(P, 3) float32: surface weight (0: free space up to what is seen), pixels to the nearest edge, cosine between ray
+    and surface normal."""
+    color: torch.Tensor
+    """(P, 3) uint8 RGB."""
+    surface_points_camera: np.ndarray
+    """(N, 3) metres, optical frame: a sparse subset of the surface pixels."""
+    origin_px: tuple[int, int]
+    size_px: tuple[int, int]
+    intrinsics: CameraIntrinsics
+    model: EvidenceModel
+    pooled_depth: np.ndarray
+    """Largest depth of each 8x8 tile."""
+
+    def farthest_near(self, u: np.ndarray, v: np.ndarray, reach_px: float) -> np.ndarray:
+        """Largest depth within `reach_px` of pixels (N,), or more; metres."""
+        size = 2 * int(np.ceil(reach_px / _POOL)) + 1
+        pooled = cv2.dilate(self.pooled_depth, np.ones((size, size), np.uint8))
+        row = np.clip(v / _POOL, 0, pooled.shape[0] - 1).astype(np.int64)
+        column = np.clip(u / _POOL, 0, pooled.shape[1] - 1).astype(np.int64)
+        return pooled[row, column]
 
 
 def gather_evidence(
@@ -90,30 +93,26 @@ def gather_evidence(
         size = 2 * model.hand_margin_px + 1
         hand = cv2.dilate(hand_mask[cut].astype(np.uint8), np.ones((size, size), np.uint8)) > 0
     open_mask = known & ~hand & ~_edges(depth, model)
+    open_mask[[0, -1]], open_mask[:, [0, -1]] = False, False
     surface = object_mask[cut] & open_mask
-    free = open_mask & ~object_mask[cut]
-    to_edge = np.where(surface, _distance_to_edge(surface), _distance_to_edge(free))
+    to_edge = _distance_to_edge(surface, open_mask & ~surface)
     cosine = _viewing_cosine(depth, surface, intrinsics, (x0, y0))
-    weight = surface * np.minimum(to_edge / model.edge_px, 1) * cosine
-    weight *= 1 / (1 + (model.noise_per_m2 * depth * depth / 0.0015) ** 2)
-
-    rows = np.empty((*depth.shape, 8), np.float32)
-    rows[..., 0] = np.where(open_mask, depth, 0)
-    rows[..., 1] = weight
-    rows[..., 2] = to_edge
-    rows[..., 3] = model.free_margin_m + 3 * model.noise_per_m2 * depth * depth
-    rows[..., 4] = cosine
-    rows[..., 5:] = color[cut]
+    weight = np.minimum(to_edge / model.edge_px, 1) * cosine
+    weight /= 1 + (model.noise_per_m2 / 0.0015 * depth * depth) ** 2
+    weight[~surface] = 0
+    said = np.where(open_mask, depth, np.float32(NOTHING))
+    rows = cv2.merge([weight, to_edge, cosine])
     points = pointmap_from_depth(depth[::3, ::3], _every_third(intrinsics, x0, y0))[surface[::3, ::3]]
     return PixelEvidence(
-        rows=torch.from_numpy(rows.reshape(-1, 8)).to(device),
-        depth=torch.from_numpy(rows[..., 0].reshape(-1)).to(device),
+        depth=torch.from_numpy(said.reshape(-1)).to(device),
+        rows=torch.from_numpy(rows.reshape(-1, 3)).to(device),
+        color=torch.from_numpy(np.ascontiguousarray(color[cut]).reshape(-1, 3)).to(device),
         surface_points_camera=points,
         origin_px=(x0, y0),
         size_px=(x1 - x0, y1 - y0),
         intrinsics=intrinsics,
-        free_weight=model.free_weight,
-        pooled_depth=_pool(rows[..., 0]),
+        model=model,
+        pooled_depth=_pool(said),
     )
 
 
@@ -124,32 +123,35 @@ def _edges(depth: np.ndarray, model: EvidenceModel) -> np.ndarray:
     return cv2.dilate(depth, kernel) - nearest > model.depth_jump_m * np.maximum(1, depth)
 
 
-def _distance_to_edge(mask: np.ndarray) -> np.ndarray:
-    """Pixels (h, w) float32 from each True to the nearest False; the picture's border is no edge."""
-    if mask.all():
-        return np.full(mask.shape, 1e3, np.float32)
-    return cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3)
+def _distance_to_edge(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Pixels (h, w) float32 from each pixel of two masks that share none to where its own mask ends, else 0."""
+    kernel = np.ones((3, 3), np.uint8)
+    inner = np.maximum(*(cv2.erode(mask.astype(np.uint8), kernel) for mask in (first, second)))
+    return np.asarray(cv2.distanceTransform(inner, cv2.DIST_L2, 3) + (first | second))
 
 
 def _viewing_cosine(
     depth: np.ndarray, surface: np.ndarray, intrinsics: CameraIntrinsics, origin_px: tuple[int, int]
 ) -> np.ndarray:
-    """Cosine (h, w) between each pixel's ray and the surface normal.
+    """Cosine (h, w) between each pixel's ray and the surface normal, from every second pixel.
 
     N = (fx z_u, fy z_v, z + (u - cx) z_u + (v - cy) z_v) is normal to the surface z(u, v), and N . ray = z.
     """
-    share = cv2.blur(surface.astype(np.float32), (5, 5))
-    smooth = cv2.blur(depth * surface, (5, 5)) / np.maximum(share, 1e-6)
+    height, width = depth.shape
+    small, solid = depth[::2, ::2], surface[::2, ::2]
+    share = cv2.blur(solid.astype(np.float32), (3, 3))
+    smooth = cv2.blur(small * solid, (3, 3)) / np.maximum(share, 1e-6)
     solid = share > 0.3
-    du, dv = np.zeros_like(depth), np.zeros_like(depth)
-    du[:, 2:-2] = (smooth[:, 4:] - smooth[:, :-4]) / 4 * (solid[:, 4:] & solid[:, :-4])
-    dv[2:-2] = (smooth[4:] - smooth[:-4]) / 4 * (solid[4:] & solid[:-4])
-    x = (np.arange(depth.shape[1]) + (origin_px[0] - intrinsics.cx)).astype(np.float32)
-    y = (np.arange(depth.shape[0]) + (origin_px[1] - intrinsics.cy)).astype(np.float32)[:, None]
-    normal_z = depth + x * du + y * dv
+    du, dv = np.zeros_like(small), np.zeros_like(small)
+    du[:, 1:-1] = (smooth[:, 2:] - smooth[:, :-2]) / 4 * (solid[:, 2:] & solid[:, :-2])
+    dv[1:-1] = (smooth[2:] - smooth[:-2]) / 4 * (solid[2:] & solid[:-2])
+    x = (np.arange(0, width, 2) + (origin_px[0] - intrinsics.cx)).astype(np.float32)
+    y = (np.arange(0, height, 2) + (origin_px[1] - intrinsics.cy)).astype(np.float32)[:, None]
+    normal_z = small + x * du + y * dv
     length = np.sqrt((intrinsics.fx * du) ** 2 + (intrinsics.fy * dv) ** 2 + normal_z**2)
     ray = np.sqrt(1 + (x / intrinsics.fx) ** 2 + (y / intrinsics.fy) ** 2)
-    return np.clip(depth / np.maximum(length * ray, 1e-6), 0.2, 1)
+    cosine = np.clip(small / np.maximum(length * ray, 1e-6), 0.2, 1)
+    return np.repeat(np.repeat(cosine, 2, 0), 2, 1)[:height, :width]
 
 
 def _every_third(intrinsics: CameraIntrinsics, x0: int, y0: int) -> CameraIntrinsics:
@@ -161,6 +163,6 @@ def _every_third(intrinsics: CameraIntrinsics, x0: int, y0: int) -> CameraIntrin
 def _pool(depth: np.ndarray) -> np.ndarray:
     """Largest depth of each tile of 8x8 pixels."""
     height, width = (-(-n // _POOL) * _POOL for n in depth.shape)
-    padded = np.zeros((height, width), np.float32)
+    padded = np.full((height, width), np.float32(NOTHING))
     padded[: depth.shape[0], : depth.shape[1]] = depth
     return padded.reshape(height // _POOL, _POOL, width).max(1).reshape(height // _POOL, -1, _POOL).max(2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import torch
 
@@ -23,8 +24,7 @@ class ObjectFusion:
         c = self.config = config
         self.device, self._frames_per_look = device, frames_per_look
         self._evidence_model = EvidenceModel(
-            c.edge_px, c.hand_margin_px, c.depth_jump_m, c.min_depth_m, c.max_depth_m, c.free_margin_m, c.free_weight,
-            c.noise_per_m2,
+            c.edge_px, c.hand_margin_px, c.depth_jump_m, c.min_depth_m, c.max_depth_m, c.free_margin_m, c.noise_per_m2
         )  # fmt: skip
         self.volume: SparseVolume | None = None
         self.free_space: FreeSpace | None = None
@@ -36,14 +36,16 @@ class ObjectFusion:
         """Fuse a frame with depth, mask and pose; False when too little of it is usable."""
         assert frame.depth_m is not None and observation.mask is not None and observation.T_camera_object is not None
         pose = np.asarray(observation.T_camera_object, np.float64)
-        roi = self._region(observation.mask, frame.intrinsics, pose)
+        # Space that stays free need not be said so in every frame.
+        carve = self.frames % self._frames_per_look == 0
+        roi = self._region(observation.mask, frame.intrinsics, pose, carve)
         evidence = gather_evidence(
             frame.color, frame.depth_m, observation.mask, observation.hand_mask, frame.intrinsics, roi,
             self._evidence_model, self.device,
         )  # fmt: skip
         if len(evidence.surface_points_camera) * 9 < self.config.min_mask_px:
             return False
-        self._fuse(evidence, pose)
+        self._fuse(evidence, pose, self.config.free_weight * self._frames_per_look if carve else 0.0)
         self._see_through(frame, pose)
         return True
 
@@ -55,11 +57,13 @@ class ObjectFusion:
             field = field.emptied(seen_through >= self.config.free_frames)
         return field
 
-    def _region(self, mask: np.ndarray, intrinsics: CameraIntrinsics, pose: np.ndarray) -> tuple[int, int, int, int]:
-        """Rectangle of the mask and of the volume so far, with a margin, inside the image."""
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        corners = np.array([[columns[0], rows[0]], [columns[-1], rows[-1]]], np.float64)
-        if self.volume is not None and self.volume.block_count:
+    def _region(
+        self, mask: np.ndarray, intrinsics: CameraIntrinsics, pose: np.ndarray, whole: bool
+    ) -> tuple[int, int, int, int]:
+        """Rectangle of the mask, and of the `whole` volume so far, with a margin, inside the image."""
+        x, y, wide, high = cv2.boundingRect(mask.view(np.uint8))
+        corners = np.array([[x, y], [x + wide - 1, y + high - 1]], np.float64)
+        if whole and self.volume is not None and self.volume.block_count:
             bounds = np.array(self.volume.bounds())
             box = np.stack(np.meshgrid(*bounds.T, indexing="ij"), -1).reshape(-1, 3)
             pixels = project(transform_points(pose, box), intrinsics)
@@ -70,7 +74,7 @@ class ObjectFusion:
         high = np.ceil(corners.max(0)).astype(int) + 9
         return int(low[0]), int(low[1]), int(min(high[0], width)), int(min(high[1], height))
 
-    def _fuse(self, evidence: PixelEvidence, pose: np.ndarray) -> None:
+    def _fuse(self, evidence: PixelEvidence, pose: np.ndarray, free_weight: float) -> None:
         c = self.config
         points = transform_points(invert_transform(pose), evidence.surface_points_camera)
         if self.volume is None:
@@ -82,7 +86,7 @@ class ObjectFusion:
             if c.free_frames:
                 self.free_space = FreeSpace(center, extent_m=c.extent_m, cell_m=2 * c.voxel_size_m)
         self.volume.allocate(points[:: max(1, len(points) // 4000)])
-        self.changed += self.volume.integrate(evidence, pose, min_weight=c.min_weight)
+        self.changed += self.volume.integrate(evidence, pose, min_weight=c.min_weight, free_weight=free_weight)
         self.frames += 1
 
     def _see_through(self, frame: RgbdFrame, pose: np.ndarray) -> None:

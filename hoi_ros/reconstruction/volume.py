@@ -14,6 +14,8 @@ from hoi_ros.reconstruction.evidence import PixelEvidence
 BLOCK = 8
 BLOCK_VOXELS = BLOCK**3
 _MIN_POINTS_PER_BLOCK = 3
+COLORED = 0.75
+"""Distance, in truncations, up to which a voxel takes colour: a voxel's diagonal and noise."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,7 @@ class SparseVolume:
         self.origin = np.asarray(center, np.float64) - self.table_size * self.block_size_m / 2
         self._table = np.full(self.table_size**3, -1, np.int32)
         self._coordinates = np.zeros((0, 3), np.int32)
-        self._tsdf = torch.zeros((0, BLOCK_VOXELS), device=device)
-        self._weight, self._color = self._tsdf, torch.zeros((0, BLOCK_VOXELS, 4), device=device)
+        self._voxels = torch.zeros((0, BLOCK_VOXELS, 6), device=device)
         self._reserve(min(256, max_blocks))
         axis = torch.arange(BLOCK, dtype=torch.float32, device=device) * voxel_size_m
         self._offsets = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
@@ -86,7 +87,7 @@ class SparseVolume:
     @property
     def memory_bytes(self) -> int:
         """Bytes held by voxels and table."""
-        return self._table.nbytes + sum(t.numel() * 4 for t in (self._tsdf, self._weight, self._color))
+        return self._table.nbytes + 4 * self._voxels.numel()
 
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """Lowest and highest corner (3,) of the blocks in use, metres, object frame."""
@@ -112,18 +113,25 @@ class SparseVolume:
             self._table[new] = np.arange(start, start + len(new), dtype=np.int32)
             coordinates = np.stack(np.unravel_index(new, (self.table_size,) * 3), 1).astype(np.int32)
             self._coordinates = np.concatenate([self._coordinates, coordinates])
-            if self.block_count > len(self._tsdf):
-                self._reserve(min(max(2 * len(self._tsdf), self.block_count), self.max_blocks))
+            if self.block_count > len(self._voxels):
+                self._reserve(min(max(2 * len(self._voxels), self.block_count), self.max_blocks))
         return len(new)
 
-    def integrate(self, evidence: PixelEvidence, T_camera_object: np.ndarray, *, min_weight: float) -> int:
-        """Fuse one frame's pixels; returns how many voxels became known at the surface or changed their side."""
+    def integrate(
+        self, evidence: PixelEvidence, T_camera_object: np.ndarray, *, min_weight: float, free_weight: float
+    ) -> int:
+        """Fuse one frame's pixels; returns how many voxels became known at the surface or changed their side.
+
+        Args:
+            evidence: the pixels.
+            T_camera_object: (4, 4).
+            min_weight: weight from which a voxel is known.
+            free_weight: weight of the free space that a pixel sees through; 0 passes it over, which is faster.
+        """
         slots = self._visible_blocks(evidence, T_camera_object)
         with _one_thread():
-            index, z, row = self._project(slots, evidence, T_camera_object)
-            if not len(index):
-                return 0
-            return self._update(index, z, evidence.rows.index_select(0, row), evidence, min_weight)
+            index, gap, row = self._project(slots, evidence, T_camera_object, carve=free_weight > 0)
+            return self._update(index, gap, row, evidence, min_weight, free_weight) if len(index) else 0
 
     def snapshot(self) -> DenseField | None:
         """Copy the blocks in use into one dense box; None while nothing was fused."""
@@ -133,8 +141,8 @@ class SparseVolume:
         size = self._coordinates.max(0) - low + 1
         at = tuple((self._coordinates - low).T)
         fields = []
-        for source, fill in ((self._tsdf, 1.0), (self._weight, 0.0), (self._color, 0.0)):
-            values = source[: self.block_count].cpu().numpy()
+        voxels = self._voxels[: self.block_count].cpu().numpy()
+        for values, fill in ((voxels[..., 0], 1.0), (voxels[..., 1], 0.0), (voxels[..., 2:], 0.0)):
             tail = values.shape[2:]
             box = np.full((size[0], BLOCK, size[1], BLOCK, size[2], BLOCK, *tail), fill, np.float32)
             box[at[0], :, at[1], :, at[2], :] = values.reshape(-1, BLOCK, BLOCK, BLOCK, *tail)
@@ -144,14 +152,11 @@ class SparseVolume:
         return DenseField(fields[0], fields[1], fields[2], origin, self.voxel_size_m, nothing)
 
     def _reserve(self, capacity: int) -> None:
-        """Grow the voxel pool; what is in it stays."""
-        tsdf = torch.ones((capacity, BLOCK_VOXELS), device=self.device)
-        weight = torch.zeros((capacity, BLOCK_VOXELS), device=self.device)
-        color = torch.zeros((capacity, BLOCK_VOXELS, 4), device=self.device)
-        held = len(self._tsdf)
-        if held:
-            tsdf[:held], weight[:held], color[:held] = self._tsdf, self._weight, self._color
-        self._tsdf, self._weight, self._color = tsdf, weight, color
+        """Grow the voxel pool; what is in it stays. A row is distance, weight, R, G, B and the colour's weight."""
+        voxels = torch.zeros((capacity, BLOCK_VOXELS, 6), device=self.device)
+        voxels[..., 0] = 1
+        voxels[: len(self._voxels)] = self._voxels
+        self._voxels = voxels
 
     def _visible_blocks(self, evidence: PixelEvidence, T_camera_object: np.ndarray) -> np.ndarray:
         """Slots of the blocks that project onto the evidence and are not wholly behind what is seen there."""
@@ -171,60 +176,76 @@ class SparseVolume:
         return np.flatnonzero(seen & (z - radius < farthest + self.truncation_m))
 
     def _project(
-        self, slots: np.ndarray, evidence: PixelEvidence, T_camera_object: np.ndarray
+        self, slots: np.ndarray, evidence: PixelEvidence, T_camera_object: np.ndarray, *, carve: bool
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Flat voxel index, camera z and pixel row of every voxel of `slots` that a pixel says something about."""
-        rotation = torch.as_tensor(T_camera_object[:3, :3], dtype=torch.float32, device=self.device)
+        """Flat voxel index, gap in metres to what is seen, and pixel of the voxels of `slots` worth updating."""
+        camera, (x0, y0), (width, height) = evidence.intrinsics, evidence.origin_px, evidence.size_px
+        lens = np.array([[camera.fx, 0, camera.cx - x0 + 0.5], [0, camera.fy, camera.cy - y0 + 0.5], [0, 0, 1]])
+        matrix = lens @ T_camera_object[:3]
         corners = self._coordinates[slots] * self.block_size_m + self.origin + self.voxel_size_m / 2
-        corners = corners @ T_camera_object[:3, :3].T + T_camera_object[:3, 3]
+        corners = corners @ matrix[:, :3].T + matrix[:, 3]
         base = torch.as_tensor(corners.astype(np.float32), device=self.device)
-        offset = self._offsets @ rotation.T
+        offset = self._offsets @ torch.as_tensor(matrix[:, :3].T.astype(np.float32), device=self.device)
         z = base[:, 2:] + offset[:, 2]
         inverse = 1.0 / z
-        camera, (x0, y0), (width, height) = evidence.intrinsics, evidence.origin_px, evidence.size_px
-        u = ((base[:, :1] + offset[:, 0]) * camera.fx).mul_(inverse).add_(camera.cx - x0 + 0.5).floor_()
-        v = ((base[:, 1:2] + offset[:, 1]) * camera.fy).mul_(inverse).add_(camera.cy - y0 + 0.5).floor_()
-        inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
-        row = v.mul_(width).add_(u).mul_(inside).to(torch.int32)
-        seen = evidence.depth.index_select(0, row.view(-1)).view_as(z)
-        useful = inside & (z - seen < self.truncation_m * 2) & (seen > 0)
-        picked = useful.view(-1).nonzero()[:, 0]
+        # The rim of the pixels says nothing: what falls outside goes there.
+        u = (base[:, :1] + offset[:, 0]).mul_(inverse).clamp_(0, width - 1).to(torch.int32)
+        v = (base[:, 1:2] + offset[:, 1]).mul_(inverse).clamp_(0, height - 1).to(torch.int32)
+        row = v.mul_(width).add_(u).view(-1)
+        gap = evidence.depth.index_select(0, row).sub_(z.view(-1))
+        useful = gap > -self.truncation_m
+        if not carve:
+            useful &= gap < 2 * self.truncation_m
+        picked = useful.nonzero()[:, 0]
         slots_tensor = torch.as_tensor(slots, device=self.device)
-        index = slots_tensor[picked // BLOCK_VOXELS] * BLOCK_VOXELS + picked % BLOCK_VOXELS
-        return index, z.view(-1).index_select(0, picked), row.view(-1).index_select(0, picked)
+        block = picked // BLOCK_VOXELS
+        index = (slots_tensor.index_select(0, block) - block) * BLOCK_VOXELS + picked
+        return index, gap.index_select(0, picked), row.index_select(0, picked)
 
     def _update(
-        self, index: torch.Tensor, z: torch.Tensor, rows: torch.Tensor, evidence: PixelEvidence, min_weight: float
+        self,
+        index: torch.Tensor,
+        gap: torch.Tensor,
+        pixel: torch.Tensor,
+        evidence: PixelEvidence,
+        min_weight: float,
+        free_weight: float,
     ) -> int:
         """Move the running means of voxels `index` towards what their pixels say."""
-        gap = rows[:, 0] - z
+        seen_weight, to_edge, cosine = evidence.rows.index_select(0, pixel).unbind(1)
         depth_gap = gap / self.truncation_m
-        distance = depth_gap * rows[:, 4]
+        distance = depth_gap * cosine
         # Behind the surface the weight falls to nothing, so that one side of a thin wall does not erase the other.
-        surface = rows[:, 1] * (1 + depth_gap.clamp(max=0)).clamp(min=0) * (distance < 1)
-        # Free pixels near an edge say less: what they see past may be the surface, a fraction of a pixel off.
-        beside = (rows[:, 2] - 1).clamp(min=0) * z * (1 / (evidence.intrinsics.fx * self.truncation_m))
-        free = evidence.free_weight * beside.clamp(max=1) * (gap > rows[:, 3]) * ((distance >= 1) | (rows[:, 1] == 0))
+        surface = seen_weight * (1 + depth_gap.clamp(max=0)) * (distance < 1)
         on_surface = surface > 0
+        target, added = torch.where(on_surface, distance, 1.0), surface
+        if free_weight:
+            z = evidence.depth.index_select(0, pixel)
+            # Free pixels near an edge say less: what they see past may be the surface, a fraction of a pixel off.
+            beside = (to_edge - 1).clamp_(min=0) * z * (1 / (evidence.intrinsics.fx * self.truncation_m))
+            margin = evidence.model.free_margin_m + 3 * evidence.model.noise_per_m2 * z * z
+            free = free_weight * beside.clamp_(max=1) * (gap > margin)
+            added = torch.where(on_surface, surface, free)
 
-        old, weight = self._tsdf.view(-1)[index], self._weight.view(-1)[index]
-        target = torch.where(on_surface, distance, 1.0)
-        added = torch.where(on_surface, surface, free)
+        voxels = self._voxels.view(-1, 6)
+        state = voxels.index_select(0, index)
+        old, weight = state[:, 0], state[:, 1]
         total = weight + added
         new = old + (target - old) * (added / total.clamp(min=1e-9))
-        total = total.clamp(max=self.max_weight)
-        self._tsdf.view(-1)[index] = new
-        self._weight.view(-1)[index] = total
+        total = total.clamp_(max=self.max_weight)
         near = (new.abs() < 0.5) & (total >= min_weight)
         changed = near & ((weight < min_weight) | ((old < 0) != (new < 0)))
-
-        at = on_surface.nonzero()[:, 0]
-        color = self._color.view(-1, 4)
-        old_color, added = color[index[at]], surface[at, None]
-        new_weight = old_color[:, 3:] + added
-        mean = old_color[:, :3] + (rows[at, 5:] - old_color[:, :3]) * (added / new_weight)
-        color[index[at]] = torch.cat([mean, new_weight.clamp(max=self.max_weight)], 1)
-        return int(changed.sum())
+        count = int(changed.sum())
+        state[:, 0], state[:, 1] = new, total
+        # Vertices take their colour from voxels beside the surface.
+        at = (on_surface & (distance.abs() < COLORED)).nonzero()[:, 0]
+        said, old_color = surface.index_select(0, at)[:, None], state.index_select(0, at)[:, 2:]
+        new_weight = old_color[:, 3:] + said
+        colors = evidence.color.index_select(0, pixel.index_select(0, at)).float()
+        mean = old_color[:, :3] + (colors - old_color[:, :3]) * (said / new_weight)
+        state[at, 2:] = torch.cat([mean, new_weight.clamp_(max=self.max_weight)], 1)
+        voxels.index_copy_(0, index, state)
+        return count
 
 
 @contextmanager

@@ -117,8 +117,10 @@ def test_wrong_geometry_fades_by_free_space():
     lump = with_a_lump(right[:4])
     assert far_vertices(fuse(lump).extract_mesh()) > 100
     assert far_vertices(fuse(lump + right, min_component_fraction=0.0).extract_mesh()) < 10
-    kept = fuse(lump + right, min_component_fraction=0.0, free_weight=0.0).extract_mesh()
-    assert far_vertices(kept) > far_vertices(fuse(lump + right, min_component_fraction=0.0).extract_mesh()) + 50
+    alone = {"min_component_fraction": 0.0, "free_frames": 0}  # no help from what frames saw through
+    carved = far_vertices(fuse(lump + right, **alone).extract_mesh())
+    kept = far_vertices(fuse(lump + right, **alone, free_weight=0.0).extract_mesh())
+    assert carved < 10 and kept > 60
 
 
 def test_carving_spares_a_thin_rod():
@@ -239,7 +241,7 @@ def test_memory_stays_within_its_limit():
     big = mesh_of(trimesh.creation.icosphere(4, 0.1))
     reconstructor = fuse(observe(big, poses(8)), max_blocks=40, kept_frames=0)
     assert reconstructor.full and reconstructor._volume.block_count == 40
-    assert reconstructor.memory_bytes < 40 * 12_500 + 4 * 26**3
+    assert reconstructor.memory_bytes < 40 * 12_500 + 4 * 38**3
     assert reconstructor.extract_mesh() is not None
 
 
