@@ -87,11 +87,11 @@ class BatchHands:
         origins = starts.clone()
         for bones, parents in self._levels:
             rotations[:, bones] = rotations[:, parents] @ local[:, bones]
-            step = _turned(rotations[:, parents], starts[:, bones] - starts[:, parents])
+            step = turned(rotations[:, parents], starts[:, bones] - starts[:, parents])
             origins[:, bones] = origins[:, parents] + step
         own = self._keypoint_bones
-        keypoints = origins[:, own] + _turned(rotations[:, own], rest - starts[:, own])
-        return keypoints, rotations, origins - _turned(rotations, starts)
+        keypoints = origins[:, own] + turned(rotations[:, own], rest - starts[:, own])
+        return keypoints, rotations, origins - turned(rotations, starts)
 
 
 def mirrors(right: Tensor) -> Tensor:
@@ -134,5 +134,11 @@ def turns_about(vectors: Tensor) -> Tensor:
     return torch.eye(3, device=vectors.device) + angle.sin() * axis + (1 - angle.cos()) * (axis @ axis)
 
 
-def _turned(rotations: Tensor, points: Tensor) -> Tensor:
+def nearest(a: Tensor, b: Tensor) -> Tensor:
+    """(N,) least distance between points (N, P, 3) and (N, Q, 3)."""
+    return torch.cdist(a, b).flatten(1).amin(1)
+
+
+def turned(rotations: Tensor, points: Tensor) -> Tensor:
+    """Points (..., 3) turned by rotations (..., 3, 3)."""
     return (rotations @ points[..., None])[..., 0]

@@ -43,7 +43,8 @@ class Backgrounds:
                 self._pictures += [room.table.picture, room.wall.picture]
             rng = np.random.default_rng([seed, 11])
             self._pictures += [_clutter(rng, 512) for _ in range(6)]
-        self._halves = [_halves(picture) for picture in self._pictures]
+        self.sizes = [_halves(picture) for picture in self._pictures]
+        """Each picture, and it halved again and again."""
 
     def cut(self, rng: np.random.Generator, side: int) -> np.ndarray:
         """(side, side, 3) float32 RGB 0 to 255."""
@@ -62,7 +63,7 @@ class Backgrounds:
 
     def _part(self, rng: np.random.Generator, side: int) -> np.ndarray:
         """A square of a picture at (side, side, 3), read from the halved picture that is nearest in size."""
-        sizes = self._halves[rng.integers(len(self._halves))]
+        sizes = self.sizes[rng.integers(len(self.sizes))]
         share, across, down = rng.uniform(0.12, 0.8), rng.random(), rng.random()
         for picture in sizes:
             height, width = picture.shape[:2]

@@ -58,7 +58,7 @@ class ThingStock:
     def draw(self) -> tuple[HeldThing, Hold]:
         """A thing and one of its holds; now and then the oldest thing goes and a new one comes."""
         if self._draws >= DRAWS_A_THING:
-            self._things = [*self._things, self._next()][-MOST_THINGS:]
+            self._things = [*self._things, self.next()][-MOST_THINGS:]
             self._draws = 0
         self._draws += 1
         thing = self.any()
@@ -67,10 +67,10 @@ class ThingStock:
     def any(self) -> HeldThing:
         """One of the things."""
         while len(self._things) < FIRST_THINGS:
-            self._things.append(self._next())
+            self._things.append(self.next())
         return self._things[self._rng.integers(len(self._things))]
 
-    def _next(self) -> HeldThing:
+    def next(self) -> HeldThing:
         """A thing that a hand can close on."""
         while True:
             item = random_thing(self._rng)
