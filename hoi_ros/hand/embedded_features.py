@@ -25,6 +25,8 @@ MAP_SIDES = (14, 7)
 FEATURE_CHANNELS, SHALLOW_CHANNELS, QUERY_CHANNELS = (112, 192), (80, 80), (1152, 126)
 BOX_MARGIN = 1.15
 CROP_SIDE = 224
+TYPICAL_CAMERA = (3.0, 3.0, 0.5, 0.5)
+"""Of a crop, in its sides: the decoder's mesh and 2D joints do not depend on the focal length."""
 COMPACT = HandOsConfig(
     width=128, heads=8, points=2, hidden=256, layers_2d=2, layers_interactive=4, coarse_vertices=49,
     feature_channels=FEATURE_CHANNELS, shallow_channels=SHALLOW_CHANNELS, query_channels=QUERY_CHANNELS,

@@ -242,8 +242,8 @@ class TracedEngine:
 class CompiledEngine:
     """torch.compile; the first calls are slow."""
 
-    def __init__(self, network: HandOs, device: str):
-        self._flat = torch.compile(FlatDecoder(network))
+    def __init__(self, network: HandOs, device: str, backend: str = "inductor"):
+        self._flat = torch.compile(FlatDecoder(network), backend=backend)
         self._cuda, self._device = device.startswith("cuda"), torch.device(device)
 
     def __call__(self, detection: Detection, camera: Tensor) -> DecodedBatch:
@@ -251,17 +251,21 @@ class CompiledEngine:
             return DecodedBatch(*self._flat(*(t.to(self._device) for t in flatten(detection, camera))))
 
 
-class CudaGraphEngine:
-    """One recorded graph for each set of shapes: inputs are copied into it, nothing is allocated a frame."""
+class CudaGraphs:
+    """A function of tensors as recorded graphs, one for each set of shapes, in half precision where asked.
 
-    def __init__(self, network: HandOs, device: str):
+    Inputs are copied into the recording, and nothing is allocated a call; answers are the recording's own tensors: the
+    next call overwrites them.
+    """
+
+    def __init__(self, function: Callable[..., tuple[Tensor, ...]], device: torch.device, half: bool = False):
         if not torch.cuda.is_available():
             raise InputError("CUDA graphs need an NVIDIA GPU")
-        self._flat, self._device = FlatDecoder(network), torch.device(device)
+        self._function, self._device, self._half = function, device, half
         self._graphs: dict[tuple, tuple[Any, tuple[Tensor, ...], tuple[Tensor, ...]]] = {}
 
-    def __call__(self, detection: Detection, camera: Tensor) -> DecodedBatch:
-        tensors = flatten(detection, camera)
+    def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """The function's answer."""
         key = shapes(tensors)
         if key not in self._graphs:
             self._graphs[key] = self._record(tensors)
@@ -269,20 +273,31 @@ class CudaGraphEngine:
         for still, new in zip(inputs, tensors):
             still.copy_(new, non_blocking=True)
         graph.replay()
-        return DecodedBatch(*outputs)
+        return outputs
 
     def _record(self, tensors: tuple[Tensor, ...]) -> tuple[Any, tuple[Tensor, ...], tuple[Tensor, ...]]:
         inputs = tuple(t.to(self._device).clone() for t in tensors)
         stream = torch.cuda.Stream()
-        with torch.inference_mode(), torch.autocast("cuda", torch.float16, cache_enabled=False):
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.inference_mode(), torch.autocast("cuda", torch.float16, enabled=self._half, cache_enabled=False):
             with torch.cuda.stream(stream):
                 for _ in range(3):
-                    self._flat(*inputs)
+                    self._function(*inputs)
             torch.cuda.current_stream().wait_stream(stream)
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph):
-                outputs = self._flat(*inputs)
+                outputs = self._function(*inputs)
         return graph, inputs, outputs
+
+
+class CudaGraphEngine:
+    """The decoder as recorded CUDA graphs."""
+
+    def __init__(self, network: HandOs, device: str):
+        self._graphs = CudaGraphs(FlatDecoder(network), torch.device(device), half=True)
+
+    def __call__(self, detection: Detection, camera: Tensor) -> DecodedBatch:
+        return DecodedBatch(*self._graphs(*flatten(detection, camera)))
 
 
 class OnnxEngine:

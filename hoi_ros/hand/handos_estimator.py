@@ -18,7 +18,7 @@ from hoi_ros.datatypes import HandEstimate, HandSegments
 from hoi_ros.errors import InputError, unknown_name
 from hoi_ros.hand.config import HandConfig
 from hoi_ros.hand.embedded import EmbeddedHandEstimator, TrackMemory
-from hoi_ros.hand.embedded_features import CROP_SIDE, LandmarkFeatures
+from hoi_ros.hand.embedded_features import CROP_SIDE, TYPICAL_CAMERA, LandmarkFeatures
 from hoi_ros.hand.handos_config import ENGINES
 from hoi_ros.hand.handos_numpy import DecodedArrays, NumpyDecoder, runs_in_numpy
 from hoi_ros.hand.landmarks import HandLandmarks
@@ -27,8 +27,6 @@ from hoi_ros.hand.weights_file import SHIPPED, WeightsFile, read_weights
 from hoi_ros.hand_model import HandModel
 from hoi_ros.hand_model.model import MIRROR
 
-TYPICAL_FOCAL = 3.0
-"""Focal length of a crop in crop sides: the decoder's mesh and 2D joints do not depend on it."""
 SIDE_SHARPNESS, THICKNESS_M = 12.0, 0.005
 """A mesh whose volume over surface is this thick is surely of the side that its faces say."""
 
@@ -44,34 +42,56 @@ class DecodedHand(HandLandmarks):
     """(V,) 0 to 1: how surely a vertex touches something."""
 
 
-CropDecoder = Callable[[dict[str, np.ndarray], np.ndarray], DecodedArrays]
-"""Features of N crops and their cameras (N, 4) in, hands out."""
+CropReader = Callable[[np.ndarray], tuple[DecodedArrays, np.ndarray]]
+"""Crops (N, 224, 224, 3) uint8 RGB in; hands, and how surely each is one (N,), out."""
 
 
-def create_decoder(content: WeightsFile, engine: str, device: str) -> CropDecoder:
-    """What runs the network: numpy on the CPU where it can, else one of torch's engines.
+class FeatureReader:
+    """On the CPU: the landmark network by LiteRT, then a decoder of its features."""
+
+    def __init__(
+        self, decoder: Callable[[dict[str, np.ndarray], np.ndarray], DecodedArrays], threads: int, masks: bool = False
+    ):
+        self._features, self._decoder = LandmarkFeatures("cpu", threads, detail=masks), decoder
+
+    def __call__(self, crops: np.ndarray) -> tuple[DecodedArrays, np.ndarray]:
+        """Read crops; see `CropReader`."""
+        features = self._features.read(crops)
+        cameras = np.tile(np.array(TYPICAL_CAMERA, np.float32), (len(crops), 1))
+        return self._decoder(features, cameras), features["presence"][:, 0]
+
+
+def create_crop_reader(content: WeightsFile, config: HandConfig, device: str) -> CropReader:
+    """What runs the networks: on the CPU LiteRT and numpy where it can, else one of torch's engines.
 
     Raises:
-        InputError: unknown engine, numpy for a network or device that it does not run, or weights that do not fit.
+        InputError: unknown engine, numpy for a network or device that it does not run, masks of another engine or of
+            weights without such heads, or weights that do not fit.
     """
+    engine, masks = config.handos_engine, config.handos_masks
     if engine not in ENGINES:
         raise unknown_name("handos_engine", engine, ENGINES)
     if engine == "numpy" and device != "cpu":
         raise InputError(f"handos_engine 'numpy' on {device}: it runs on the CPU; take another engine")
-    if engine == "numpy" or (engine == "auto" and device == "cpu" and runs_in_numpy(content.config)):
-        return NumpyDecoder(content)
-    from hoi_ros.hand.torch_decoder import TorchDecoder
+    in_numpy = engine == "numpy" or (engine == "auto" and device == "cpu" and runs_in_numpy(content.config))
+    if masks and not in_numpy:
+        raise InputError("handos_masks: the numpy engine gives them; take handos_engine auto on the CPU")
+    if masks and not (content.config.contact_head and content.config.mask_channels):
+        raise InputError(f"handos_masks: the weights {content.path} have no such heads; leave handos_weights empty")
+    if in_numpy:
+        return FeatureReader(NumpyDecoder(content), config.threads, masks)
+    from hoi_ros.hand.torch_decoder import DeviceCropReader, TorchDecoder
 
-    return TorchDecoder(content, engine, device)
+    if device == "cpu":
+        return FeatureReader(TorchDecoder(content, engine), config.threads)
+    return DeviceCropReader(content, engine, device)
 
 
 class HandOsReader:
     """Reads hands in regions, with the face of `LandmarkNetwork`."""
 
-    def __init__(self, content: WeightsFile, decoder: CropDecoder, device: str, threads: int, masks: bool = False):
-        self._features = LandmarkFeatures(device, threads, detail=masks)
-        self._masks = masks
-        self._decoder = decoder
+    def __init__(self, content: WeightsFile, reader: CropReader, masks: bool = False):
+        self._reader, self._masks = reader, masks
         self._faces = content.topology.faces
         # What the network leaves of the landmark network's joints keeps their way of lying.
         self.offset_share = 1 - content.config.residual_share
@@ -102,11 +122,9 @@ class HandOsReader:
 
     def _decode(self, crops: np.ndarray) -> tuple[tuple[np.ndarray, ...], DecodedArrays]:
         """2D joints (N, 21, 2) in the crop; joints and vertices about their mean, metres; presence (N,); and all."""
-        features = self._features.read(crops)
-        camera = np.tile(np.array([TYPICAL_FOCAL, TYPICAL_FOCAL, 0.5, 0.5], np.float32), (len(crops), 1))
-        answer = self._decoder(features, camera)
+        answer, presence = self._reader(crops)
         middle = answer.joints_3d.mean(1, keepdims=True)
-        arrays = (answer.joints_2d, answer.joints_3d - middle, answer.vertices - middle, features["presence"][:, 0])
+        arrays = (answer.joints_2d, answer.joints_3d - middle, answer.vertices - middle, presence)
         return tuple(a.astype(np.float64) for a in arrays), answer
 
     def _in_image(
@@ -172,12 +190,8 @@ class HandOsEstimator(OwnMeshEstimator):
         content = read_weights(path, HandModel.load())
         if not content.config.from_landmarks:
             raise InputError(f"HandOS weights {path}: of a one-stage network; set handos_detector to its detector too")
-        decoder = create_decoder(content, config.handos_engine, device)
-        if config.handos_masks and not isinstance(decoder, NumpyDecoder):
-            raise InputError("handos_masks: the numpy engine gives them; take handos_engine auto on the CPU")
-        if config.handos_masks and not (content.config.contact_head and content.config.mask_channels):
-            raise InputError(f"handos_masks: the weights {path} have no such heads; leave handos_weights empty")
-        super().__init__(config, device, HandOsReader(content, decoder, device, config.threads, config.handos_masks))
+        reader = HandOsReader(content, create_crop_reader(content, config, device), config.handos_masks)
+        super().__init__(config, device, reader)
 
 
 def right_probability(vertices: np.ndarray, right_faces: np.ndarray) -> float:

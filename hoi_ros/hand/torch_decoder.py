@@ -1,26 +1,75 @@
-"""The decoder by one of the torch engines, with the face of `NumpyDecoder`."""
+"""HandOS by one of the torch engines: on arrays, or with the landmark network beside it on one device."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
+from torch import Tensor
 
 from hoi_ros.hand.embedded_detection import detection_from_features
-from hoi_ros.hand.engine import create_engine
+from hoi_ros.hand.embedded_features import OUTPUTS, TAPS, TYPICAL_CAMERA
+from hoi_ros.hand.engine import CudaGraphEngine, CudaGraphs, create_engine, to_host
 from hoi_ros.hand.handos_numpy import DecodedArrays
 from hoi_ros.hand.handos_weights import network_from
+from hoi_ros.hand.network_torch import TorchNetwork
+from hoi_ros.hand.program import WEIGHTS_FOLDER, read_program
 from hoi_ros.hand.weights_file import WeightsFile
 
 
 class TorchDecoder:
-    """Runs a network of any size on any device."""
+    """Runs a network of any size on arrays of features; see `NumpyDecoder`."""
 
-    def __init__(self, content: WeightsFile, engine: str, device: str):
+    def __init__(self, content: WeightsFile, engine: str, device: str = "cpu"):
         self._engine = create_engine(network_from(content), engine, device)
 
     def __call__(self, features: dict[str, np.ndarray], camera: np.ndarray) -> DecodedArrays:
-        """Decode N hands; see `NumpyDecoder`."""
+        """Decode N hands."""
         tensors = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in features.items()}
         answer = self._engine(detection_from_features(tensors), torch.from_numpy(camera))
-        named = (answer.joints_2d, answer.vertices, answer.joints_3d, answer.translation)
-        return DecodedArrays(*(x[:, 0].float().cpu().numpy() for x in named))
+        arrays = to_host(answer.joints_2d, answer.vertices, answer.joints_3d, answer.translation)
+        return DecodedArrays(*(x[:, 0] for x in arrays))
+
+
+class DeviceCropReader:
+    """Landmark network and decoder on one device: crops go there, hands come back, nothing else is copied."""
+
+    def __init__(self, content: WeightsFile, engine: str, device: str):
+        """Put both networks there, and record them where the engine records."""
+        self._device = torch.device("cpu" if device == "torch" else device)
+        program = read_program(WEIGHTS_FOLDER / "hand_landmarks.npz")
+        program = replace(program, outputs=(*OUTPUTS, *TAPS.values()))
+        self._network = TorchNetwork(program).eval().requires_grad_(False).to(self._device)
+        self._engine = create_engine(network_from(content), engine, device)
+        recorded = isinstance(self._engine, CudaGraphEngine)
+        self._look = CudaGraphs(self._features, self._device) if recorded else self._features
+        self._kept: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
+
+    @torch.inference_mode()
+    def __call__(self, crops: np.ndarray) -> tuple[DecodedArrays, np.ndarray]:
+        """Read crops (N, 224, 224, 3) uint8 RGB: hands, and how surely each is one (N,)."""
+        there, cameras = self._carry(crops)
+        values = self._look(there)
+        detection = detection_from_features(dict(zip((*OUTPUTS, *TAPS), values)))
+        answer = self._engine(detection, cameras)
+        named = (answer.joints_2d, answer.vertices, answer.joints_3d, answer.translation, detection.scores)
+        *arrays, presence = (x[:, 0] for x in to_host(*named))
+        return DecodedArrays(*arrays), presence
+
+    def _features(self, crops: Tensor) -> tuple[Tensor, ...]:
+        """Outputs and inner tensors of the landmark network, flat but for maps."""
+        values = self._network(crops.permute(0, 3, 1, 2).float() * (1 / 255))
+        return tuple(v if v.dim() == 4 and v.shape[-1] > 1 else v.flatten(1) for v in values)
+
+    def _carry(self, crops: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Crops and their cameras on the device, in memory that is kept for each number of crops."""
+        count, on_gpu = len(crops), self._device.type == "cuda"
+        if count not in self._kept:
+            here = torch.empty(crops.shape, dtype=torch.uint8, pin_memory=on_gpu)
+            cameras = torch.tensor([TYPICAL_CAMERA] * count, dtype=torch.float32, device=self._device)
+            self._kept[count] = here, torch.empty_like(here, device=self._device), cameras
+        here, there, cameras = self._kept[count]
+        here.copy_(torch.from_numpy(crops))
+        there.copy_(here, non_blocking=True)
+        return there, cameras

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sys
+import types
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 import torch
 from drawn_hand import draw_hand
 from handos_cases import TINY, tiny_network, topology
+from torch.overrides import TorchFunctionMode
 
 from hoi_ros.datatypes import CameraIntrinsics, RgbdFrame
 from hoi_ros.errors import InputError
@@ -18,9 +21,13 @@ from hoi_ros.hand import HandConfig, create_hand_estimator
 from hoi_ros.hand.embedded_detection import detection_from_features, merge_landmark_heads
 from hoi_ros.hand.embedded_features import COMPACT, LandmarkFeatures
 from hoi_ros.hand.engine import (
+    TOLERANCE,
+    TOLERANCE_M,
+    CompiledEngine,
     EagerEngine,
     NumpyEngine,
     OnnxEngine,
+    TensorRtEngine,
     TracedEngine,
     create_engine,
     example,
@@ -28,11 +35,13 @@ from hoi_ros.hand.engine import (
     largest_difference,
 )
 from hoi_ros.hand.handos import HandOs
-from hoi_ros.hand.handos_estimator import right_probability
+from hoi_ros.hand.handos_estimator import FeatureReader, right_probability
+from hoi_ros.hand.handos_numpy import NumpyDecoder
 from hoi_ros.hand.handos_weights import load_weights, save_weights
 from hoi_ros.hand.landmarks import merge_heads
 from hoi_ros.hand.regions import HandRegion
-from hoi_ros.hand.weights_file import SHIPPED
+from hoi_ros.hand.torch_decoder import DeviceCropReader
+from hoi_ros.hand.weights_file import SHIPPED, read_weights
 from hoi_ros.hand_model import HandModel
 
 
@@ -193,6 +202,60 @@ def test_onnx_agrees_with_eager(network):
     assert largest_difference(OnnxEngine(network, "cpu"), EagerEngine(network, "cpu"), network) < 0.2
 
 
+def test_a_compiled_network_agrees_with_eager():
+    """Traced by torch.compile; what its code generator makes of it takes minutes, and is measured by the benchmark."""
+    network = tiny_network(shaken=0.05, layers_interactive=1)
+    inputs = example(network)
+    compiled = CompiledEngine(network, "cpu", backend="aot_eager")(*inputs)
+    expected = EagerEngine(network, "cpu")(*inputs)
+    torch.testing.assert_close(compiled.vertices, expected.vertices, atol=TOLERANCE_M / 10, rtol=0)
+    torch.testing.assert_close(compiled.joints_2d, expected.joints_2d, atol=TOLERANCE / 10, rtol=0)
+
+
+class MadeUpTensorRt(types.ModuleType):
+    """Builds nothing better than the module itself, and saves it as the library does."""
+
+    __version__ = "9.9"
+
+    def __init__(self):
+        super().__init__("torch_tensorrt")
+        self.builds = 0
+
+    def compile(self, module, ir, inputs, enabled_precisions, min_block_size):
+        assert ir == "dynamo" and torch.float16 in enabled_precisions
+        self.builds += 1
+        return module
+
+    def save(self, module, path, inputs):
+        torch.export.save(torch.export.export(module, tuple(inputs)), path)
+
+
+def test_a_built_engine_is_kept_in_a_file_and_built_anew_when_weights_change(tmp_path, monkeypatch, caplog):
+    network, library = tiny_network(shaken=0.05, layers_interactive=1), MadeUpTensorRt()
+    monkeypatch.setitem(sys.modules, "torch_tensorrt", library)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "GPU")
+
+    def engine(of):
+        made = TensorRtEngine(of, "cuda", tmp_path)
+        made._device = torch.device("cpu")
+        return made
+
+    detection, camera = example(network)
+    expected = EagerEngine(network, "cpu")(detection, camera)
+    for builds in (1, 1):
+        answer = engine(network)(detection, camera)
+        assert library.builds == builds and len(list(tmp_path.glob("handos_*.ep"))) == 1
+        torch.testing.assert_close(answer.vertices, expected.vertices, atol=1e-5, rtol=1e-4)
+    next(tmp_path.glob("*.ep")).write_bytes(b"broken")
+    with caplog.at_level(logging.WARNING):
+        engine(network)(detection, camera)
+    assert library.builds == 2 and "built anew" in caplog.text
+    with torch.no_grad():
+        network.expand.sizes += 1
+    engine(network)(detection, camera)
+    assert library.builds == 3 and len(list(tmp_path.glob("handos_*.ep"))) == 2
+
+
 @pytest.mark.parametrize("name", ["cuda_graph", "tensorrt"])
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without GPU")
 def test_an_engine_that_cannot_run_gives_way_to_eager_with_one_warning(network, name, caplog):
@@ -227,6 +290,41 @@ def test_two_hands_at_once_are_those_hands_alone(network):
             },
         )
         torch.testing.assert_close(engine(one, camera[:1]).vertices[0], both[k], atol=1e-5, rtol=1e-4)
+
+
+CROSSING = {"cpu", "numpy", "item", "tolist", "__bool__", "__float__", "__int__", "__array__", "nonzero"}
+
+
+class Crossings(TorchFunctionMode):
+    """Notes what brings tensors to the host or waits for them."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        name = getattr(func, "__name__", "")
+        if name in CROSSING:
+            self.seen.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_on_a_device_crops_go_in_once_and_hands_come_out_once(count):
+    content = read_weights(SHIPPED)
+    reader = DeviceCropReader(content, "eager", "torch")
+    crop = draw_hand("right")[130:354, 208:432]
+    crops = np.ascontiguousarray(np.stack([crop, crop[:, ::-1]])[:count])
+    with Crossings() as crossings:
+        answer, presence = reader(crops)
+    assert crossings.seen == ["cpu", "numpy"], "the results, nothing else"
+    ours, sure = FeatureReader(NumpyDecoder(content), 1)(crops)
+    np.testing.assert_allclose(answer.vertices, ours.vertices, atol=1e-3)
+    np.testing.assert_allclose(answer.joints_2d, ours.joints_2d, atol=5e-3)
+    np.testing.assert_allclose(presence, sure, atol=5e-3)
+    kept = answer.vertices.copy()
+    reader(crops[::-1].copy())
+    np.testing.assert_array_equal(answer.vertices, kept)
 
 
 def test_the_fingerprint_follows_weights_size_and_versions(network):
