@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hoi_ros.config import setting
 from hoi_ros.hand_model import HandModel
 from hoi_ros.training.batch_chance import Chance
 from hoi_ros.training.batch_photograph import BatchCamera
@@ -22,22 +21,12 @@ from hoi_ros.training.batch_pictures import FLAT_COVER_SHARE, BatchBackgrounds, 
 from hoi_ros.training.batch_plan import draw_plan
 from hoi_ros.training.batch_raster import Raster, rasterize
 from hoi_ros.training.batch_scene import BatchScene, build_scene
+from hoi_ros.training.batch_settings import CropSettings
 from hoi_ros.training.batch_shading import HAND_HIT, HELD_HIT, Hits, darken_crevices, shade
 from hoi_ros.training.batch_stock import BatchStock
-from hoi_ros.training.hand_crops import BACKGROUND, CROP_SIDE, HAND, HELD_SHARE, OBJECT, SKINS
+from hoi_ros.training.hand_crops import BACKGROUND, CROP_SIDE, HAND, OBJECT
 
 VISIBLE_M = 0.022
-
-
-@dataclass(frozen=True)
-class CropSettings:
-    """What crops are made of."""
-
-    skins: int = setting(SKINS, "painted skins", low=1)
-    things: int = setting(48, "things that hands hold, with their holds; each takes a second or so to make", low=1)
-    held_share: float = setting(HELD_SHARE, "share of poses drawn to hold something", low=0, high=1)
-    backgrounds: str = setting("", "folder of photos to put behind the hands; none are rooms, noise and shapes")
-    crops_at_once: int = setting(128, "crops made at once: bounds memory, about 8 MB each", low=1)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import trimesh
 from torch import Tensor
 
 from hoi_ros.geometry import so3_exp
@@ -81,6 +80,8 @@ class BatchStock:
         self.arm_normals = SmoothNormals(shapes[0].faces, len(shapes[0].attributes), self.device)
 
     def _add_things(self, model: HandModel, rng: np.random.Generator, count: int) -> None:
+        import trimesh
+
         stock = ThingStock(model, rng)
         things = [stock.next() for _ in range(count)]
         solids = [trimesh.creation.cylinder(1, 2, sections=24), trimesh.creation.icosphere(2, 1.0),

@@ -57,9 +57,11 @@ def _add_train_handos(networks: Any) -> None:
         "handos", help="the HandOS decoder, on shards of 'hoi train crops'",
         description="Write checkpoint.pt, handos.npz, losses.csv, curves.png and pictures; the same folder resumes.",
     )  # fmt: skip
-    handos.add_argument("--config", type=Path, help="YAML with the parts training, network, loss")
-    handos.add_argument("--data", type=Path, required=True,
+    handos.add_argument("--config", type=Path, help="YAML with the parts training, network, loss, stream")
+    handos.add_argument("--data", type=Path,
                         help="folder of shards, with DATA/held_out for scores; with --detector a data set")  # fmt: skip
+    handos.add_argument("--stream", action="store_true",
+                        help="no shards: crops are made in the training process, on its device")  # fmt: skip
     handos.add_argument("--detector", type=Path, metavar="FOLDER",
                         help="one stage: a full-image detector as transformers' save_pretrained writes it")  # fmt: skip
     handos.add_argument("--held-out", type=Path, metavar="FOLDER",
@@ -139,13 +141,21 @@ def train_handos_command(options: argparse.Namespace) -> int:
     from hoi_ros.training.train_handos import HandOsTrainer, read_plan
 
     plan, data, device = read_plan(options.config), options.data, resolve_device(options.device)
-    if options.detector:
+    if options.stream or plan.stream:
+        if options.detector:
+            raise InputError("--stream makes crops, a --detector wants whole pictures: give one of them")
+        from hoi_ros.training.batch_stream import open_stream
+
+        plan, data = open_stream(plan, options.data, device)
+    elif data is None:
+        raise InputError("training data: give --data FOLDER of shards, or --stream to make crops while training")
+    elif options.detector:
         from hoi_ros.training.full_images import open_full_images
 
         plan, data = open_full_images(
             plan, options.data, options.detector, device, held_out=options.held_out, shippable=options.shippable
         )
-    elif options.held_out or options.shippable:
+    if not options.detector and (options.held_out or options.shippable):
         raise InputError("--held-out and --shippable go with --detector; shards say it themselves")
     trainer = HandOsTrainer(plan, data, options.out, device)
     with tqdm(total=plan.training.steps, initial=trainer.step, unit="step", disable=options.quiet) as bar:

@@ -93,7 +93,11 @@ def usable(arrays: dict[str, np.ndarray], least_presence: float = 0.5) -> np.nda
 
 def make_batch(arrays: dict[str, np.ndarray]) -> Batch:
     """Tensors of a shard's rows."""
-    tensors = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in arrays.items()}
+    return batch_of({name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in arrays.items()})
+
+
+def batch_of(tensors: dict[str, Tensor]) -> Batch:
+    """A batch of tensors named as a shard's arrays."""
     points = tensors["joints_2d"].float()
     low, high = points.amin(1), points.amax(1)
     has_3d = tensors.get("has_3d", torch.ones(len(points), dtype=torch.bool))

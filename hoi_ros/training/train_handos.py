@@ -24,6 +24,7 @@ from hoi_ros.hand.handos_weights import save_weights
 from hoi_ros.hand.losses import HandOsLoss, LossWeights
 from hoi_ros.hand.weights_file import read_weights
 from hoi_ros.hand_model import HandModel
+from hoi_ros.training.batch_settings import StreamConfig
 from hoi_ros.training.training_data import ShardData, TrainingData
 from hoi_ros.training.training_pictures import draw_curves
 
@@ -57,10 +58,14 @@ class TrainingPlan:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     network: HandOsConfig = COMPACT
     loss: LossWeights = field(default_factory=LossWeights)
+    stream: StreamConfig | None = None
+    """Crops made in the training process; None trains on data made before."""
 
 
 def read_plan(path: Path | None) -> TrainingPlan:
-    """A plan from a YAML file with the parts `training`, `network` and `loss`; what is not there keeps its default.
+    """A plan from a YAML file with the parts `training`, `network`, `loss` and `stream`.
+
+    What is not there keeps its default; without a part `stream` no crops are made in the training process.
 
     Raises:
         InputError: unreadable file, unknown part or setting, value out of range.
@@ -76,8 +81,8 @@ def read_plan(path: Path | None) -> TrainingPlan:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"training config {path} is not YAML; see config/handos_compact.yaml") from error
     parts = {"training": TrainingConfig, "network": HandOsConfig, "loss": LossWeights}
-    if not isinstance(content, dict) or not set(content) <= set(parts):
-        raise InputError(f"training config {path}: its parts are training, network and loss")
+    if not isinstance(content, dict) or not set(content) <= {*parts, "stream"}:
+        raise InputError(f"training config {path}: its parts are training, network, loss and stream")
     made: dict[str, Any] = {}
     for part, kind in parts.items():
         values = {k: tuple(v) if isinstance(v, list) else v for k, v in (content.get(part) or {}).items()}
@@ -85,6 +90,8 @@ def read_plan(path: Path | None) -> TrainingPlan:
             base = asdict(COMPACT if values.pop("base", "compact") == "compact" else HandOsConfig())
             values = base | values
         made[part] = make_config(kind, values, where=str(path))
+    if "stream" in content:
+        made["stream"] = make_config(StreamConfig, content["stream"], where=str(path))
     return TrainingPlan(**made)
 
 
@@ -301,4 +308,4 @@ def _comparable(plan: dict[str, Any]) -> str:
     # Settings that a checkpoint does not know yet had their defaults.
     whole = asdict(TrainingConfig()) | plan["training"]
     training = {k: v for k, v in whole.items() if k not in ("threads", "checkpoint_steps", "score_steps")}
-    return json.dumps({**plan, "training": training}, sort_keys=True)
+    return json.dumps({"stream": None, **plan, "training": training}, sort_keys=True)
