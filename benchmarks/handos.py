@@ -1,11 +1,10 @@
-"""HandOS beside the embedded estimator: real photos, simulator, clips, engines.
+"""HandOS beside the embedded estimator: real photos, simulator, clips; its engines are in handos_engines.py.
 
     python benchmarks/handos.py real DATA/hands_real [--out PICTURES] [--blur 12]
     python benchmarks/handos.py simulator [--frames 60]
     python benchmarks/handos.py video FILE.mp4 ...
     python benchmarks/handos.py smoothing video:FILE.mp4 ...
     python benchmarks/handos.py masks [--frames 30]
-    python benchmarks/handos.py engines [--size compact|paper] [--threads 2]
 
 PA errors align without reflection. What was chosen while looking at the photos is said in docs/handos.md. Times are
 medians.
@@ -14,7 +13,6 @@ medians.
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 import time
 from dataclasses import replace
@@ -104,7 +102,7 @@ def run_simulator(options: argparse.Namespace) -> None:
     """Errors against exact joints and vertices; a missed hand, at least half visible, counts as its own spread."""
     from hoi_ros.simulation import Simulator, SimulatorConfig
 
-    print("scene     estimator   hands  found  side right  PA-MPJPE mm  PA-MPVPE mm  MPJPE mm  ms")
+    print("scene         estimator   hands  found  side right  PA-MPJPE mm  PA-MPVPE  root-relative mm  MPJPE mm  ms")
     for scene in options.scenes:
         for name in ESTIMATORS:
             estimator = create_hand_estimator(HandConfig(estimator=name, handos_weights=options.weights), "cpu")
@@ -118,25 +116,26 @@ def run_simulator(options: argparse.Namespace) -> None:
                 times.append(time.perf_counter() - start)
                 assert frame.truth is not None
                 rows += [score_hand(truth, hands) for truth in frame.truth.hands if truth.visible_fraction > 0.5]
-            found, side, pa, pv, plain_error = np.array(rows, float).T
+            found, side, pa, pv, root, plain_error = np.array(rows, float).T
             print(
-                f"{scene:9s} {name:10s} {len(rows):6d} {int(found.sum()):6d} {int(side.sum()):11d} {pa.mean():12.2f}"
-                f" {pv.mean():12.2f} {plain_error.mean():9.1f}  {np.median(times) * 1e3:.1f}"
+                f"{scene:13s} {name:10s} {len(rows):6d} {int(found.sum()):6d} {int(side.sum()):11d} {pa.mean():12.2f}"
+                f" {pv.mean():12.2f} {root.mean():17.2f} {plain_error.mean():9.1f}  {np.median(times) * 1e3:.1f}"
             )
 
 
-def score_hand(truth: HandTruth, hands: list[HandEstimate]) -> tuple[float, float, float, float, float]:
-    """Found, side right, PA-MPJPE, PA-MPVPE and MPJPE in mm of the nearest estimate."""
+def score_hand(truth: HandTruth, hands: list[HandEstimate]) -> tuple[float, ...]:
+    """Found, side right, PA-MPJPE, PA-MPVPE, root-relative and plain MPJPE in mm of the nearest estimate."""
     joints, vertices = truth.joints_camera * 1e3, truth.vertices_camera * 1e3
     spread = float(np.linalg.norm(joints - joints.mean(0), axis=1).mean())
     near = [(float(np.linalg.norm(h.joints_camera.mean(0) * 1e3 - joints.mean(0))), h) for h in hands]
     distance, hand = min(near, key=lambda item: item[0], default=(np.inf, None))
     if hand is None or distance > 250:
-        return 0, 0, spread, spread, spread
+        return 0, 0, spread, spread, spread, spread
     error = float(np.linalg.norm(hand.joints_camera * 1e3 - joints, axis=1).mean())
     pa = one(pa_mpjpe, hand.joints_camera * 1e3, joints)
     pv = one(pa_mpvpe, hand.vertices_camera * 1e3, vertices)
-    return 1, hand.handedness == truth.handedness, pa, pv, error
+    root = one(root_relative_mpjpe, hand.joints_camera * 1e3, joints)
+    return 1, hand.handedness == truth.handedness, pa, pv, root, error
 
 
 def run_video(options: argparse.Namespace) -> None:
@@ -256,45 +255,6 @@ def lag_frames(tracks, which: int) -> float:
     return above / max(below, 1e-12)
 
 
-def run_engines(options: argparse.Namespace) -> None:
-    """Milliseconds of the decoder for 1, 2 and 10 hands with every engine, and its difference from eager."""
-    import torch
-
-    from hoi_ros.hand.embedded_features import COMPACT
-    from hoi_ros.hand.engine import create_engine, example, largest_difference
-    from hoi_ros.hand.handos import HandOs
-    from hoi_ros.hand.handos_config import ENGINES, HandOsConfig
-    from hoi_ros.hand.handos_topology import build_topology
-    from hoi_ros.hand_model import HandModel
-
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    torch.manual_seed(0)
-    torch.set_num_threads(options.threads)
-    config = COMPACT if options.size == "compact" else HandOsConfig()
-    network = HandOs(config, build_topology(HandModel.load(), config.coarse_vertices)).eval()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    eager = create_engine(network, "eager", device)
-    weights_mb = sum(p.numel() for p in network.parameters()) * 2 / 1e6
-    print(f"{options.size}: {weights_mb:.1f} MB in half precision, {device}, {options.threads} threads")
-    for name in [n for n in ENGINES if n != "auto"] if not options.engine else options.engine:
-        engine = create_engine(network, name, device)
-        if name != "eager" and type(engine) is type(eager):
-            continue
-        row = []
-        for hands in (1, 2, 10):
-            inputs = example(network, hands, device) if config.from_landmarks else example(network, 1, device, hands)
-            times = []
-            for _ in range(options.repeat + 3):
-                start = time.perf_counter()
-                engine(*inputs)
-                if device == "cuda":
-                    torch.cuda.synchronize()
-                times.append(time.perf_counter() - start)
-            row.append(f"{hands} hands {np.median(times[3:]) * 1e3:.1f} ms")
-        difference = largest_difference(engine, eager, network, device)
-        print(f"{name:10s} {', '.join(row)}; difference {difference:.3f} of what is allowed")
-
-
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -313,12 +273,6 @@ def main() -> None:
     video.add_argument("files", nargs="+")
     video.add_argument("--frames", type=int, default=0)
     video.set_defaults(run=run_video)
-    engines = parts.add_parser("engines")
-    engines.add_argument("--size", choices=("compact", "paper"), default="compact")
-    engines.add_argument("--threads", type=int, default=2)
-    engines.add_argument("--repeat", type=int, default=20)
-    engines.add_argument("--engine", nargs="+", help="only these")
-    engines.set_defaults(run=run_engines)
     masks = parts.add_parser("masks")
     masks.add_argument("--frames", type=int, default=30)
     masks.add_argument("--scenes", nargs="+", default=["rotate:mug", "rotate:box", "rotate:drill", "bare"])

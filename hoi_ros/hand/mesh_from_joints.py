@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from hoi_ros.hand.handos_topology import HandTopology
 
-_FIRST = np.arange(1, 21, 4)  # the keypoint where each finger begins
+# The keypoint where each finger begins. Lists, as torch.compile cannot guard arrays.
+_FIRST = [1, 5, 9, 13, 17]
 _KNUCKLES = [5, 9, 13, 17]
 
 
@@ -52,7 +52,7 @@ class MeshFromJoints(nn.Module):
         origins, rest_origins = [joints[..., :1, :]], [rest[:1]]
         turn = palm[..., None, :, :].expand(*palm.shape[:-2], 5, 3, 3)
         for step in range(3):
-            start, end = _FIRST + step, _FIRST + step + 1
+            start, end = ([first + more for first in _FIRST] for more in (step, step + 1))
             rest_bone, bone = rest[end] - rest[start], joints[..., end, :] - joints[..., start, :]
             rest_length, length = _length(rest_bone), _length(bone)
             rest_along, along = rest_bone / rest_length, bone / length

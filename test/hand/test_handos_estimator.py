@@ -204,7 +204,7 @@ def test_onnx_agrees_with_eager(network):
 
 def test_a_compiled_network_agrees_with_eager():
     """Traced by torch.compile; what its code generator makes of it takes minutes, and is measured by the benchmark."""
-    network = tiny_network(shaken=0.05, layers_interactive=1)
+    network = tiny_network(shaken=0.05, layers_interactive=1, from_landmarks=True)
     inputs = example(network)
     compiled = CompiledEngine(network, "cpu", backend="aot_eager")(*inputs)
     expected = EagerEngine(network, "cpu")(*inputs)
