@@ -41,7 +41,7 @@ class HandEstimator(Protocol):
 
 
 def choose_estimator(config: HandConfig, device: str = "auto", live: bool = False) -> str:
-    """What 'auto' means: HandOS, which is nearer to real hands.
+    """What 'auto' means: HandOS, which is nearer to real hands, and always where a detector for it is given.
 
     But the embedded one where a hand model is given that HandOS does not know, and where a camera waits on a CPU,
     which HandOS lets keep up with one hand only.
@@ -53,6 +53,8 @@ def choose_estimator(config: HandConfig, device: str = "auto", live: bool = Fals
         raise unknown_name("estimator", config.estimator, ESTIMATORS)
     if config.estimator != "auto":
         return config.estimator
+    if config.handos_detector:
+        return "handos"
     return "embedded" if config.hand_model or (live and resolve_device(device) == "cpu") else "handos"
 
 
@@ -68,7 +70,7 @@ def create_hand_estimator(config: HandConfig, device: str = "auto", *, live: boo
         InputError: unknown estimator or device, an estimator whose weights are not there, bad weights or hand model.
     """
     chosen = choose_estimator(config, device, live)
-    if config.handos_detector and config.estimator != "embedded":
+    if config.handos_detector and chosen == "handos":
         from hoi_ros.hand.one_stage_estimator import OneStageEstimator
 
         return OneStageEstimator(config, resolve_device(device))

@@ -175,6 +175,7 @@ def test_a_missing_mano_file_is_named(tmp_path: Path):
 def test_auto_is_handos_unless_a_camera_waits_on_a_cpu_or_a_hand_model_is_given():
     assert choose_estimator(HandConfig()) == "handos"
     assert choose_estimator(HandConfig(), "cpu", live=True) == "embedded"
+    assert choose_estimator(HandConfig(handos_detector="d"), "cpu", live=True) == "handos"
     assert choose_estimator(HandConfig(estimator="handos"), "cpu", live=True) == "handos"
     assert choose_estimator(HandConfig(hand_model="MANO_RIGHT.pkl")) == "embedded"
     assert choose_estimator(HandConfig(estimator="embedded")) == "embedded"
