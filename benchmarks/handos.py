@@ -31,6 +31,8 @@ from hoi_ros.hand import HandConfig, create_hand_estimator
 from hoi_ros.overlay import draw_overlay
 
 ESTIMATORS = ("embedded", "handos")
+MASK_SCENES = ("rotate:mug", "rotate:box", "rotate:drill", "rotate:bottle", "rotate:can", "grasp:drill", "grasp:spray",
+               "handover:mug", "bare")  # fmt: skip
 
 
 def run_real(options: argparse.Namespace) -> None:
@@ -179,32 +181,56 @@ def jitter_mm(tracks) -> float:
 
 
 def run_masks(options: argparse.Namespace) -> None:
-    """Overlap of the mask head's hand and object with the simulator's labels, inside the square it looks at."""
+    """Overlap of the mask head's hand and object with the simulator's labels, inside the square it looks at; contact.
+
+    A vertex touches within 5 mm of the held thing, and is said to from a probability of 0.5.
+    """
     from hoi_ros.datatypes import LABEL_LEFT_HAND, LABEL_OBJECT, LABEL_RIGHT_HAND
+    from hoi_ros.geometry import invert_transform, transform_points
     from hoi_ros.simulation import Simulator, SimulatorConfig
+    from hoi_ros.simulation.grasp import SignedDistance
 
     config = HandConfig(estimator="handos", handos_masks=True, handos_weights=options.weights)
-    print("scene          hands  hand IoU  hand precision  object IoU  object precision")
+    print(
+        "scene          hands    hand IoU   precision  object IoU   precision   of object in squares"
+        "  contact precision, recall (share that touches)"
+    )
     for scene in options.scenes:
-        estimator, rows = create_hand_estimator(config, "cpu"), []
+        estimator, rows, reached, touching = create_hand_estimator(config, "cpu"), [], [], []
         simulator = Simulator(scene, SimulatorConfig(seed=options.seed))
+        item = simulator.scene.item
+        distance = None if item is None else SignedDistance(item)
         for index in range(options.frames):
             frame = simulator.frame(8 * index)
             assert frame.truth is not None and frame.truth.labels is not None
             labels = frame.truth.labels
             hand = (labels == LABEL_LEFT_HAND) | (labels == LABEL_RIGHT_HAND)
             plain = RgbdFrame(frame.color, frame.intrinsics, frame.stamp_ns, frame.index)
+            any_square = np.zeros(labels.shape, bool)
             for found in estimator.estimate(plain):
-                assert found.segments is not None
+                assert found.segments is not None and found.contact is not None
                 shares = found.segments.in_image(*labels.shape)
                 inside, said = shares.sum(-1) > 0.5, shares.argmax(-1)
+                any_square |= inside
+                own = [truth for truth in frame.truth.hands if truth.handedness == found.handedness]
+                if own and distance is not None:
+                    T_object_camera = invert_transform(next(iter(frame.truth.T_camera_object.values())))
+                    gap = distance(transform_points(T_object_camera, own[0].vertices_camera.astype(np.float64)))
+                    touching.append((gap < 0.005, found.contact > 0.5))
                 row = []
                 for kind, true in ((1, hand), (2, labels == LABEL_OBJECT)):
                     seen, true = inside & (said == kind), inside & true
                     row += [(seen & true).sum() / max((seen | true).sum(), 1), (seen & true).sum() / max(seen.sum(), 1)]
                 rows.append(row)
+            if (labels == LABEL_OBJECT).any():
+                reached.append((any_square & (labels == LABEL_OBJECT)).sum() / (labels == LABEL_OBJECT).sum())
         values = "  ".join(f"{value:10.2f}" for value in np.mean(rows, 0))
-        print(f"{scene:14s} {len(rows):5d}  {values}")
+        more = f"{np.mean(reached):10.2f}" if reached else ""
+        if touching:
+            true, seen = (np.stack(column) for column in zip(*touching))
+            both = (true & seen).sum()
+            more += f"  {both / max(seen.sum(), 1):.2f}, {both / max(true.sum(), 1):.2f} ({true.mean():.2f})"
+        print(f"{scene:14s} {len(rows):5d}  {values}  {more}")
 
 
 def run_smoothing(options: argparse.Namespace) -> None:
@@ -275,7 +301,7 @@ def main() -> None:
     video.set_defaults(run=run_video)
     masks = parts.add_parser("masks")
     masks.add_argument("--frames", type=int, default=30)
-    masks.add_argument("--scenes", nargs="+", default=["rotate:mug", "rotate:box", "rotate:drill", "bare"])
+    masks.add_argument("--scenes", nargs="+", default=list(MASK_SCENES))
     masks.add_argument("--seed", type=int, default=3)
     masks.set_defaults(run=run_masks)
     smoothing = parts.add_parser("smoothing")

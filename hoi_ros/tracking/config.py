@@ -16,6 +16,9 @@ class TrackerConfig:
     hand_reach_m: float = setting(0.22, "farthest object point from the hand when a grasp starts", low=0.05, high=1.0)
     contact_m: float = setting(0.04, "an object nearer to a hand than this is held by it", low=0.005, high=0.2)
     hand_margin_m: float = setting(0.008, "pixels this near to the hand's silhouette count as hand", low=0.0, high=0.05)
+    hand_segments: bool = setting(
+        False, "where the hands bring masks (handos_masks), these tell hand and object near the fingers apart"
+    )
     min_object_px: int = setting(300, "fewest pixels of an object", low=50)
     start_frames: int = setting(3, "frames in a row that must show an object in the grasp", low=1, high=60)
     plane_margin_m: float = setting(0.01, "height above a table or wall that still belongs to it", low=0.0, high=0.1)

@@ -298,7 +298,7 @@ class HandCropSource:
         shaded = self._light(color, mixed[:, 4:7], rays, kind, harsh.light)
         depth = np.full(side * side, np.inf, np.float32)
         depth[where] = hit["t_hit"]
-        image = self._backgrounds.cut(rng, side).reshape(-1, 3)
+        image = self._scenery(len(parts) > 2).reshape(-1, 3)
         image[where] = shaded
         image = crevices(image.reshape(side, side, 3), depth.reshape(side, side), float(rng.uniform(0.2, 0.7)))
         segments = np.zeros((side, side), np.uint8)
@@ -320,6 +320,24 @@ class HandCropSource:
             segments,
             contact,
         )
+
+    def _scenery(self, cluttered: bool) -> np.ndarray:
+        """(S, S, 3) float32 behind everything; cluttered: often surfaces that meet, as table, wall and shelf."""
+        rng, side = self._rng, CROP_SIDE
+        image = self._backgrounds.cut(rng, side)
+        if not cluttered or rng.random() < 0.4:
+            return image
+        y, x = np.mgrid[:side, :side] / side - 0.5
+        for _ in range(rng.integers(1, 4)):
+            angle, level = rng.uniform(0, 2 * np.pi), rng.uniform(-0.4, 0.5)
+            soft = rng.uniform(0.002, 0.03)
+            share = np.clip(0.5 + (x * math.cos(angle) + y * math.sin(angle) - level) / soft, 0, 1)
+            if rng.random() < 0.4:  # the corner of something, not a whole half
+                turned = angle + rng.uniform(1.2, 1.9)
+                edge = x * math.cos(turned) + y * math.sin(turned) - rng.uniform(-0.3, 0.3)
+                share = share * np.clip(0.5 + edge / soft, 0, 1)
+            image += share[..., None].astype(np.float32) * (self._backgrounds.cut(rng, side) - image)
+        return image
 
     def _colors(
         self, mixed: np.ndarray, kind: np.ndarray, owner: np.ndarray, parts: list[Part], skin: HandSkin

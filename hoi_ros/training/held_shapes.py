@@ -18,14 +18,18 @@ if TYPE_CHECKING:
 
 KINDS = ("free", "box", "turned", "cup", "tool", "flat")
 SHARES = (0.25, 0.22, 0.22, 0.12, 0.12, 0.07)
+HANDLE = "handle"
 
 
 def random_thing(rng: np.random.Generator) -> SimObject:
-    """A closed thing without print, long in z, its middle at the origin."""
+    """A closed thing without print, long in z, its middle at the origin; a handle is its second place to grip."""
     kind = str(rng.choice(KINDS, p=SHARES))
     mesh = random_solid(rng) if kind == "free" else _MAKERS[kind](rng)
     vertices, faces = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int32)
-    vertices = vertices - (vertices.min(0) + vertices.max(0)) / 2
+    middle = (vertices.min(0) + vertices.max(0)) / 2
+    vertices, upright = vertices - middle, np.array([0.0, 0.0, 1.0])
+    handle = mesh.metadata.get(HANDLE)
+    own = () if handle is None else (GripSite(np.asarray(handle) - middle, upright),)
     return SimObject(
         kind,
         vertices.astype(np.float32),
@@ -33,7 +37,7 @@ def random_thing(rng: np.random.Generator) -> SimObject:
         np.zeros((len(faces), 3, 2), np.float32),
         corner_normals(vertices, faces),
         np.zeros((1, 1, 3), np.uint8),
-        (GripSite(np.zeros(3), np.array([0.0, 0.0, 1.0])),),
+        (GripSite(np.zeros(3), upright), *own),
     )
 
 
@@ -70,18 +74,24 @@ def _cup(rng: np.random.Generator) -> trimesh.Trimesh:
 
     top, height, wall = rng.uniform(0.028, 0.046), rng.uniform(0.06, 0.14), rng.uniform(0.002, 0.005)
     foot = top * rng.uniform(0.6, 1.05)
+    held: np.ndarray | None = None
     cup = revolve([(0.0, 0.0), (foot, 0.0), (top, height), (0.0, height)], 48).trimesh()
     if rng.random() < 0.5:
         size, place = rng.uniform(0.016, 0.03), rng.uniform(0.4, 0.6)
         handle = trimesh.creation.torus(size, rng.uniform(0.003, 0.007), major_sections=24, minor_sections=10)
         handle.apply_transform(trimesh.transformations.rotation_matrix(np.pi / 2, [1, 0, 0]))
         handle.apply_scale([rng.uniform(0.8, 1.3), 1.0, rng.uniform(0.9, 1.4)])
-        handle.apply_translation([foot + place * (top - foot) + 0.3 * size, 0.0, place * height])
+        held = np.array([foot + place * (top - foot) + 0.3 * size, 0.0, place * height])
+        handle.apply_translation(held)
+        held = held + [0.9 * size, 0.0, 0.0]
         cup = trimesh.boolean.union([cup, handle], engine="manifold")
     hollow = revolve(
         [(0.0, 2 * wall), (foot - wall, 2 * wall), (top - wall, height + 0.002), (0.0, height + 0.002)], 48
     )
-    return trimesh.boolean.difference([cup, hollow.trimesh()], engine="manifold")
+    cup = trimesh.boolean.difference([cup, hollow.trimesh()], engine="manifold")
+    if held is not None:
+        cup.metadata[HANDLE] = held
+    return cup
 
 
 def _tool(rng: np.random.Generator) -> trimesh.Trimesh:

@@ -85,7 +85,10 @@ class ThingStock:
 
     def _holds(self, item: SimObject, shape: np.ndarray, side: str) -> list[Hold]:
         rng, solver = self._rng, GraspSolver(self._model, shape, side, item)
+        # Places of its own, as a handle, are taken as often as all others together.
         sites = sites_along(item, np.array([0.0, 0.0, 1.0]), low=True, high=True)
+        own = item.grips[1:]
+        sites = list(own) if own and rng.random() < 0.5 else sites
         chosen = rng.permutation(len(sites))[:SITES]
         turns = rng.uniform(0, 2 * np.pi) + np.arange(TURNS) * 2 * np.pi / TURNS
         tilt = float(rng.normal(0.1, 0.2))
@@ -110,13 +113,34 @@ def touching_share(distance_m: np.ndarray) -> np.ndarray:
 
 
 def random_paint(rng: np.random.Generator, picture: np.ndarray) -> Paint:
-    """A plain coat, a solid pattern, or a picture (S, S, 3) laid round the thing or across it."""
+    """A coat, or two or three that meet at planes across the thing: bodies, lids and grips of different colours."""
+    coats = [_coat(rng, picture) for _ in range(1 + int(rng.random() < 0.45) + int(rng.random() < 0.2))]
+    cuts = [(_direction(rng), rng.normal(0, 0.03)) for _ in coats[1:]]
+
+    def lay_on(points: np.ndarray) -> np.ndarray:
+        out = coats[0](points)
+        for coat, (across, level) in zip(coats[1:], cuts):
+            beyond = points @ across > level
+            out[beyond] = coat(points[beyond])
+        return out
+
+    return lay_on
+
+
+def _direction(rng: np.random.Generator) -> np.ndarray:
+    """(3,) unit: mostly along the thing."""
+    along = np.array([0.0, 0.0, 1.0]) if rng.random() < 0.6 else rng.standard_normal(3)
+    return along / np.linalg.norm(along)
+
+
+def _coat(rng: np.random.Generator, picture: np.ndarray) -> Paint:
+    """One colour, a solid pattern, or a picture (S, S, 3) laid round the thing or across it."""
     seed, kind = int(rng.integers(1 << 30)), rng.random()
     if kind < 0.3:
         color = _plain(rng)
         return lambda points: np.tile(color, (len(points), 1))
     if kind < 0.7:
-        return lambda points: solid_texture(points, np.random.default_rng(seed)).astype(np.float64)
+        return lambda points: _pattern(points, seed)
     turn, per_m = so3_exp(rng.normal(0, 1.0, 3)), rng.uniform(800, 3000)
     round_it = rng.random() < 0.5
 
@@ -128,6 +152,12 @@ def random_paint(rng: np.random.Generator, picture: np.ndarray) -> Paint:
         return picture[row, column].astype(np.float64)
 
     return print_on
+
+
+def _pattern(points: np.ndarray, seed: int) -> np.ndarray:
+    if not len(points):
+        return np.zeros((0, 3))
+    return solid_texture(points, np.random.default_rng(seed)).astype(np.float64)
 
 
 def _plain(rng: np.random.Generator) -> np.ndarray:

@@ -9,6 +9,7 @@ from hoi_ros.datatypes import CameraIntrinsics
 from hoi_ros.errors import InputError
 from hoi_ros.geometry import transform_points
 from hoi_ros.hand_model import HandModel
+from hoi_ros.training import held_shapes
 from hoi_ros.training.crop_pictures import Backgrounds, Harshness
 from hoi_ros.training.feature_cache import harshness_of, read_shard
 from hoi_ros.training.hand_crops import CROP_SIDE, HAND, OBJECT, HandCropSource
@@ -19,7 +20,7 @@ from hoi_ros.training.held_things import ThingStock, random_paint, touch
 
 @pytest.fixture(scope="module")
 def source():
-    return HandCropSource(5, skins=3)
+    return HandCropSource(5, held_share=0.0, skins=3)
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +105,18 @@ def test_things_have_hand_size_and_close():
         assert 1e-6 < volume < size.prod() * 1.01
 
 
+def test_a_cups_handle_is_a_place_to_grip_on_the_cups_own_surface(monkeypatch):
+    monkeypatch.setattr(held_shapes, "SHARES", [float(kind == "cup") for kind in held_shapes.KINDS])
+    rng, seen = np.random.default_rng(9), 0
+    for _ in range(8):
+        thing = random_thing(rng)
+        for grip in thing.grips[1:]:
+            seen += 1
+            assert np.linalg.norm(thing.vertices - grip.center, axis=1).min() < 0.012
+            assert np.hypot(*grip.center[:2]) > 0.02, "beside the axis"
+    assert seen
+
+
 def test_holds_touch_and_hardly_sink_in():
     stock = ThingStock(HandModel.load(), np.random.default_rng(8))
     model = HandModel.load()
@@ -124,6 +137,7 @@ def test_a_coat_of_paint_belongs_to_the_thing():
         colors = paint(points)
         assert colors.shape == (50, 3) and np.isfinite(colors).all() and colors.min() >= 0
         np.testing.assert_array_equal(paint(points), colors)
+        assert paint(points[:0]).shape == (0, 3)
 
 
 def test_poses_keep_to_limits_and_do_not_sink_in():
