@@ -20,6 +20,7 @@ class BatchFeatures:
         self._taps = TAPS | (DETAIL_TAPS if detail else {})
         program = replace(read_program(WEIGHTS_FOLDER / "hand_landmarks.npz"), outputs=OUTPUTS)
         self._network = TorchNetwork(program).eval().requires_grad_(False).to(device)
+        self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.no_grad()
     def read(self, images: Tensor) -> dict[str, Tensor]:
@@ -28,6 +29,7 @@ class BatchFeatures:
         Returns:
             What `LandmarkFeatures.read` returns, as tensors on the images' device.
         """
-        values = self._network(images.float() / 255, tuple(self._taps.values()))
+        light = (images.float() / 255).contiguous(memory_format=torch.channels_last)
+        values = self._network(light, tuple(self._taps.values()))
         named = dict(zip((*OUTPUTS, *self._taps), values))
         return {name: value if value.ndim == 4 else value.reshape(len(images), -1) for name, value in named.items()}
