@@ -25,7 +25,7 @@ from hoi_ros.hand_model import HandModel
 from hoi_ros.hand_model.model import MIRROR
 from hoi_ros.sources import open_source
 from hoi_ros.training.feature_cache import SHARD_CROPS, crops_to_arrays, shard_path, write_card
-from hoi_ros.training.hand_crops import CROP_SIDE, HandCrop
+from hoi_ros.training.hand_crops import CROP_SIDE, UNKNOWN, HandCrop
 from hoi_ros.training.solid_truth import SolidTruth
 
 NEEDED = [0, 5, 9, 13, 17]
@@ -88,8 +88,8 @@ class CropCutter:
             points.astype(np.float32),
             hand.side == "right",
             known,
-            np.zeros((CROP_SIDE, CROP_SIDE), np.uint8),
-            np.zeros(self.model.vertex_count, bool),
+            np.full((CROP_SIDE, CROP_SIDE), UNKNOWN, np.uint8),
+            np.full(self.model.vertex_count, np.nan, np.float32),
             known.astype(np.float32),
             solid is not None,
         )

@@ -15,6 +15,7 @@ from hoi_ros.evaluation.datasets import HandLabel, LabelledFrame
 from hoi_ros.geometry import fit_similarity, project
 from hoi_ros.hand_model import HandModel
 from hoi_ros.training.feature_cache import read_card, read_shard, shard_path
+from hoi_ros.training.hand_crops import UNKNOWN
 from hoi_ros.training.labelled_crops import CropCutter, mirrored, write_labelled_shards
 from hoi_ros.training.shard_batches import make_batch
 
@@ -46,6 +47,8 @@ def test_a_cut_hand_projects_where_it_is_labelled():
         assert crop.right and crop.has_3d and crop.image.shape == (224, 224, 3)
         fitted = crop.vertices[HandModel.load().template[:, 1].argmax()]
         assert np.linalg.norm(fitted - crop.joints[12]) < 0.02
+        # Nobody labelled masks and contact: they teach nothing, rather than that nothing is there.
+        assert (crop.segments == UNKNOWN).all() and np.isnan(crop.contact).all()
 
 
 def test_the_mirrored_crop_is_the_other_hand_twice_mirrored_the_same():
