@@ -13,7 +13,8 @@ from hoi_ros.datatypes import HandEstimate
 HAND, OBJECT = 1, 2
 RIM_SHARE = 0.1
 """The outermost part of a square, of its side, over which what it says fades."""
-SURE, LIKELY, UNLIKELY = 0.85, 0.5, 0.08
+SURE, LIKELY = 0.85, 0.5
+"""Probabilities from which a pixel is fixed, and from which it is a first guess."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,11 @@ class SegmentEvidence:
     def steer_cut(self, labels: np.ndarray) -> None:
         """Enter the evidence into labels (h, w) uint8 of `cv2.grabCut`; what is fixed already stays so.
 
-        Sure pixels of the object become seeds, likely ones a first guess; sure hand is fixed as no object; what is
-        hardly object is guessed to be none.
+        Sure pixels of the object become seeds, likely ones a first guess; sure hand is fixed as no object. That the
+        network sees no object says little: it misses parts of many things.
         """
         free = (labels == cv2.GC_PR_BGD) | (labels == cv2.GC_PR_FGD)
         said = free & (self.known > 0.5)
-        labels[said & (self.object < UNLIKELY)] = cv2.GC_PR_BGD
         labels[said & (self.object > LIKELY)] = cv2.GC_PR_FGD
         labels[said & (self.object > SURE)] = cv2.GC_FGD
         labels[said & (self.hand > SURE)] = cv2.GC_BGD
