@@ -2,7 +2,8 @@
 
 Crops one by one in one and two processes (`HandCropSource`, rays on the CPU), then by the batch on a
 device, both with and without the frozen landmark network that sees them in training. What is built once (skins,
-things with their holds, rooms) is built before the clock starts, and one round is thrown away.
+things with their holds, rooms) is built before the clock starts, and one round is thrown away. Beside each figure the
+crops for a second of one core's time, which a busy machine changes less.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ LEVEL, SINGLE_ROUND, THINGS = 0.6, 32, 12
 STAGES = ("pose", "raster", "shade", "photograph", "features")
 
 
-def single_speed(job: tuple[int, bool, float]) -> tuple[int, float]:
-    """Crops made one by one in this process, and the seconds they took."""
+def single_speed(job: tuple[int, bool, float]) -> tuple[int, float, float]:
+    """Crops made one by one in this process, the seconds they took, and the seconds of a core."""
     import cv2
 
     from hoi_ros.hand.embedded_features import LandmarkFeatures
@@ -44,22 +45,23 @@ def single_speed(job: tuple[int, bool, float]) -> tuple[int, float]:
             reader.read(np.stack([crop.image for crop in crops]))
 
     make_round()
-    count, start = 0, time.perf_counter()
+    count, start, worked = 0, time.perf_counter(), time.process_time()
     while time.perf_counter() - start < seconds:
         make_round()
         count += SINGLE_ROUND
-    return count, time.perf_counter() - start
+    return count, time.perf_counter() - start, time.process_time() - worked
 
 
-def measure_single(processes: int, seen: bool, seconds: float) -> float:
-    """Crops a second over all processes."""
+def measure_single(processes: int, seen: bool, seconds: float) -> str:
+    """Crops a second over all processes, and for a second of a core."""
     with get_context("spawn").Pool(processes) as pool:
         results = pool.map(single_speed, [(seed, seen, seconds) for seed in range(processes)], chunksize=1)
-    return sum(count / spent for count, spent in results)
+    made, worked = sum(count for count, _, _ in results), sum(worked for _, _, worked in results)
+    return f"{sum(count / spent for count, spent, _ in results):.1f} ({made / worked:.1f})"
 
 
-def measure_batched(device: str, batch: int, threads: int, seconds: float) -> dict[str, float]:
-    """Crops a second with and without the network, and ms a crop of each stage."""
+def measure_batched(device: str, batch: int, threads: int, seconds: float) -> tuple[dict[str, float], dict[str, str]]:
+    """ms a crop of each stage; crops a second with and without the network, and more to print."""
     import torch
 
     from hoi_ros.training.batch_crops import BatchCropSource
@@ -90,18 +92,20 @@ def measure_batched(device: str, batch: int, threads: int, seconds: float) -> di
         features.read(source.crops(number, rng.uniform(0, LEVEL, batch), stage).images)
         stage("features")
         number += 1
-    result = {name: spent[name] / (number - 1) / batch * 1e3 for name in STAGES}
+    stages, result = {name: spent[name] / (number - 1) / batch * 1e3 for name in STAGES}, {}
     for name, seen in (("crops/s", False), ("with features", True)):
-        count, start = 0, now()
+        count, start, worked = 0, now(), time.process_time()
         while time.perf_counter() - start < seconds / 4 or not count:
             images = source.crops(number, rng.uniform(0, LEVEL, batch)).images
             if seen:
                 features.read(images)
             number, count = number + 1, count + batch
-        result[name] = count / (now() - start)
+        result[name] = f"{count / (now() - start):.1f}"
+        if device == "cpu":
+            result[name] += f" ({count / (time.process_time() - worked):.1f})"
     if device == "cuda":
-        result["GPU memory, MB"] = torch.cuda.max_memory_allocated() / 1e6
-    return result
+        result["GPU memory, MB"] = f"{torch.cuda.max_memory_allocated() / 1e6:.0f}"
+    return stages, result
 
 
 def main() -> None:
@@ -113,24 +117,26 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20, help="for each measurement (default: 20)")
     parser.add_argument("--only", choices=("single", "batched"), help="one of the two ways")
     options = parser.parse_args()
-    print("| crops/s | made | made and seen by the landmark network |\n|---|---|---|", flush=True)
+    print(
+        "| crops/s (for a second of a core) | made | made and seen by the landmark network |\n|---|---|---|", flush=True
+    )
     for processes in (1, 2) if options.only != "batched" else ():
         made, seen = (measure_single(processes, seen, options.seconds / 2) for seen in (False, True))
-        print(f"| one by one, {processes} process{'es' * (processes > 1)} | {made:.1f} | {seen:.1f} |", flush=True)
+        print(f"| one by one, {processes} process{'es' * (processes > 1)} | {made} | {seen} |", flush=True)
     if options.only == "single":
         return
     device = resolve_device(options.device)
     batch = options.batch or (512 if device == "cuda" else 64)
-    found = measure_batched(device, batch, options.threads, options.seconds)
+    stages, found = measure_batched(device, batch, options.threads, options.seconds)
     name = f"{options.threads} threads"
     if device == "cuda":
         import torch
 
         name = torch.cuda.get_device_name()
-    print(f"| by the batch of {batch}, {device} ({name}) | {found['crops/s']:.1f} | {found['with features']:.1f} |")
-    print("\nms a crop: " + ", ".join(f"{stage} {found[stage]:.2f}" for stage in STAGES))
+    print(f"| by the batch of {batch}, {device} ({name}) | {found['crops/s']} | {found['with features']} |")
+    print("\nms a crop: " + ", ".join(f"{stage} {stages[stage]:.2f}" for stage in STAGES))
     if "GPU memory, MB" in found:
-        print(f"GPU memory at most {found['GPU memory, MB']:.0f} MB")
+        print(f"GPU memory at most {found['GPU memory, MB']} MB")
 
 
 if __name__ == "__main__":

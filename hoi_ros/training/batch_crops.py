@@ -101,7 +101,7 @@ class BatchCropSource:
         stage("pose")
         raster = rasterize(scene.triangles, scene.focal, CROP_SIDE)
         stage("raster")
-        light, segments = self._picture(scene, raster, chance, levels)
+        light, segments = self._picture(scene, raster, chance, levels, plan.cluttered)
         stage("shade")
         joints_2d = scene.joints[..., :2] / scene.joints[..., 2:] * scene.focal[:, None, None] + 0.5
         if plan.covered.any():
@@ -110,14 +110,19 @@ class BatchCropSource:
         stage("photograph")
         return _labelled(scene, raster, images, segments, joints_2d)
 
-    def _picture(self, scene: BatchScene, raster: Raster, chance: Chance, levels: np.ndarray) -> tuple[Tensor, Tensor]:
+    def _picture(
+        self, scene: BatchScene, raster: Raster, chance: Chance, levels: np.ndarray, cluttered: np.ndarray
+    ) -> tuple[Tensor, Tensor]:
         """Light (B, S, S, 3) and segments (B, S, S) of a scene before a background."""
         count, harsh = len(levels), torch.from_numpy(levels).to(self.device, non_blocking=True)
         image = self._backgrounds.cut(chance, count)
+        if cluttered.any():
+            chosen = chance.some(cluttered)
+            image = image.index_copy(0, chosen, self._backgrounds.meet(chance, image[chosen]))
         hits = Hits.of(scene, raster)
         color = shade(self._stock, scene, hits, image, chance, harsh)
         image = image.view(-1, 3).index_copy(0, raster.pixels, color).view(image.shape)
-        image = darken_crevices(image, raster.depth, chance.uniform(0.2, 0.7, count))
+        image = darken_crevices(image, raster.depth, scene.joints[..., 2].mean(1), chance.uniform(0.2, 0.7, count))
         kinds = torch.full((count * CROP_SIDE**2,), BACKGROUND, dtype=torch.uint8, device=self.device)
         seen = torch.where(hits.kinds == HAND_HIT, HAND, torch.where(hits.kinds == HELD_HIT, OBJECT, BACKGROUND))
         return image, kinds.index_copy(0, raster.pixels, seen.to(torch.uint8)).view(raster.depth.shape)

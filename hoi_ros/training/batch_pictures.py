@@ -16,6 +16,7 @@ from hoi_ros.training.crop_pictures import Backgrounds
 
 NOISES, NOISE_SPREAD = 24, 32.0
 NOISE_SHARE, BLURRED_SHARE, FLAT_COVER_SHARE = 0.2, 0.5, 0.3
+SURFACES, CORNER_SHARE = 3, 0.4
 
 
 class BatchBackgrounds:
@@ -66,6 +67,22 @@ class BatchBackgrounds:
             out = out.index_copy(0, chosen, soften(out[chosen], matrix).permute(0, 2, 3, 1))
         return out.clamp(0, 255)
 
+    def meet(self, chance: Chance, image: Tensor) -> Tensor:
+        """Pictures (N, S, S, 3) with one to three other surfaces laid over them, as table, wall and shelf meet."""
+        count = len(image)
+        at = (torch.arange(self.side, device=image.device) + 0.0) / self.side - 0.5
+        surfaces = 1 + chance.below(SURFACES, count, 1, 1)
+        for number in range(SURFACES):
+            angle = chance.uniform(0, 2 * math.pi, count, 1, 1)
+            soft = chance.uniform(0.002, 0.03, count, 1, 1)
+            edge = _along(at, angle) - chance.uniform(-0.4, 0.5, count, 1, 1)
+            share = (0.5 + edge / soft).clamp(0, 1)
+            edge = _along(at, angle + chance.uniform(1.2, 1.9, count, 1, 1)) - chance.uniform(-0.3, 0.3, count, 1, 1)
+            corner = chance.happens(CORNER_SHARE, count, 1, 1)  # of something, not a whole half
+            share = share * torch.where(corner, (0.5 + edge / soft).clamp(0, 1), 1.0) * (number < surfaces)
+            image = image + share[..., None] * (self.cut(chance, count) - image)
+        return image
+
     def _read(self, place: Tensor) -> Tensor:
         """Squares of the pictures at (B, S, S, 3), by (4, B) first pixel, width of the picture, size, mirrored."""
         start, width, size, mirrored = (row[:, None] for row in place)
@@ -82,6 +99,11 @@ class BatchBackgrounds:
                 weight = (by_row[:, :, None] * by_column[:, None])[..., None]
                 out = out + self._pixels[where.view(-1)].view(*where.shape, 3) * weight
         return out
+
+
+def _along(at: Tensor, angle: Tensor) -> Tensor:
+    """(N, S, S) places along directions (N, 1, 1), of columns and rows at (S,)."""
+    return at * angle.cos() + at[:, None] * angle.sin()
 
 
 def _tint(part: Tensor, chance: Chance, noisy: Tensor) -> Tensor:

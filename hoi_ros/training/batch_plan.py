@@ -11,6 +11,8 @@ from hoi_ros.training.batch_stock import BALL, BOX, CYLINDER, BatchStock
 GRASPS_KEPT = 1.27
 """Poses of grasps sink into themselves less often than others, so they are more than their share."""
 SMALL_SHARE, SMALL_SHOWN_SHARE, ARM_SHARE, COVERED_SHARE = 0.15, 0.85, 0.9, 0.35
+CLUTTERED_SHARE = 0.6
+"""Of the crops of several things those with a background of several surfaces."""
 DISTRACTED_SHARE, SECOND_SHARE, SAME_THING_SHARE = 0.45, 0.25, 0.5
 
 
@@ -43,6 +45,8 @@ class BatchPlan:
     other_things: np.ndarray
     covered: np.ndarray
     """(B,) bool: something flat lies before the hand."""
+    cluttered: np.ndarray
+    """(B,) bool: several surfaces meet behind it."""
 
 
 def draw_plan(stock: BatchStock, rng: np.random.Generator, levels: np.ndarray, held_share: float) -> BatchPlan:
@@ -69,9 +73,11 @@ def draw_plan(stock: BatchStock, rng: np.random.Generator, levels: np.ndarray, h
     other_right = np.where(partner >= 0, stock.hold_right[partner], rng.random(len(second)) < 0.5)
     arms = np.flatnonzero(rng.random(count + len(second)) < ARM_SHARE)
     several = np.where(company & (rng.random(count) < DISTRACTED_SHARE), rng.integers(1, 4, count), 0)
+    crops = np.concatenate([np.arange(count), second])
+    parts = np.bincount(np.concatenate([crops, crops[arms], held, shown]), minlength=count) + several
     return BatchPlan(
         np.concatenate([right, other_right]),
-        np.concatenate([np.arange(count), second]),
+        crops,
         held,
         holds,
         grasps,
@@ -83,6 +89,7 @@ def draw_plan(stock: BatchStock, rng: np.random.Generator, levels: np.ndarray, h
         np.repeat(np.arange(count), several),
         rng.integers(stock.thing_count, size=int(several.sum())),
         rng.random(count) < COVERED_SHARE * levels,
+        (parts > 2) & (rng.random(count) < CLUTTERED_SHARE),
     )
 
 

@@ -17,7 +17,7 @@ from hoi_ros.training.batch_stock import BatchStock
 from hoi_ros.training.held_things import SKIN_TONES
 
 HAND_HIT, ARM_HIT, HELD_HIT, OTHER_HIT = 0, 1, 2, 3
-GLOVE_SHARE, LAYERS = 0.04, 5
+GLOVE_SHARE, LAYERS, COATS = 0.04, 5, 3
 
 
 @dataclass(frozen=True)
@@ -102,10 +102,26 @@ def _arm_colors(stock: BatchStock, skin: Tensor, values: Tensor, cloth: Tensor) 
 def _paint(
     stock: BatchStock, scene: BatchScene, owner: Tensor, points: Tensor, crops: Tensor, pictures: Tensor, chance: Chance
 ) -> Tensor:
-    """Colours (N, 3) of points (N, 3) in their things' own frames: a plain coat, a solid pattern or a print."""
+    """Colours (N, 3) of points (N, 3) in their things' own frames: a coat, or two or three that meet at planes."""
     count = len(scene.things)
     if not count:
         return points
+    out = _coat(stock, scene, owner, points, crops, pictures, chance)
+    coats = 1 + chance.happens(0.45, count).int() + chance.happens(0.2, count).int()
+    upright = points.new_tensor([0.0, 0.0, 1.0])
+    for number in range(1, COATS):
+        across = torch.where(chance.happens(0.6, count, 1), upright, F.normalize(chance.normal(0, 1, count, 3), dim=1))
+        beyond = (points * across[owner]).sum(1) > chance.normal(0, 0.03, count)[owner]
+        other = _coat(stock, scene, owner, points, crops, pictures, chance)
+        out = torch.where((beyond & (number < coats)[owner])[:, None], other, out)
+    return out
+
+
+def _coat(
+    stock: BatchStock, scene: BatchScene, owner: Tensor, points: Tensor, crops: Tensor, pictures: Tensor, chance: Chance
+) -> Tensor:
+    """Colours (N, 3) of one coat each: plain, a solid pattern or a print."""
+    count = len(scene.things)
     kind = chance.uniform(0, 1, count, 1)[owner]
     plain = _plain(chance, count)[owner]
     pattern = _pattern(stock, scene, owner, points, chance)
@@ -191,11 +207,13 @@ def _light(colors: Tensor, hits: Hits, chance: Chance, harsh: Tensor) -> Tensor:
     return colors * light + shine[:, None]
 
 
-def darken_crevices(image: Tensor, depth: Tensor, strength: Tensor) -> Tensor:
-    """Pictures (B, S, S, 3) darker where depth (B, S, S) lies deeper than around: light does not reach in there."""
+def darken_crevices(image: Tensor, depth: Tensor, middle: Tensor, strength: Tensor) -> Tensor:
+    """Pictures (B, S, S, 3) darker where depth (B, S, S) lies deeper than around: light does not reach in there.
+
+    Behind everything lies a wall a little farther than the hands' middle (B,).
+    """
     known = depth.isfinite()
-    total, number = torch.where(known, depth, 0.0).sum((1, 2)), known.sum((1, 2)).clamp(min=1)
-    filled = torch.where(known, depth, (total / number + 0.03)[:, None, None])
+    filled = torch.where(known, depth, (middle + 0.03)[:, None, None])
     around = F.pad(filled[:, None], (8, 8, 8, 8), mode="reflect")
     around = F.avg_pool2d(F.avg_pool2d(around, (17, 1), 1), (1, 17), 1)[:, 0]
     shade = ((filled - around - 0.001) / 0.012).clamp(0, 1) * strength[:, None, None] * known

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -15,7 +16,7 @@ from hoi_ros.training.batch_pictures import BatchBackgrounds, cover
 from hoi_ros.training.batch_plan import draw_plan
 from hoi_ros.training.batch_raster import rasterize
 from hoi_ros.training.batch_scene import build_scene
-from hoi_ros.training.batch_shading import HAND_HIT, HELD_HIT, Hits
+from hoi_ros.training.batch_shading import HAND_HIT, HELD_HIT, Hits, darken_crevices
 from hoi_ros.training.batch_stock import BALL, BOX, CYLINDER
 from hoi_ros.training.batch_things import solid_distance
 from hoi_ros.training.batch_views import regions
@@ -117,6 +118,19 @@ def test_held_things_are_touched(source):
         assert np.abs(distance[sure == 1]).max() < 0.02 and distance[sure == 0].min() > 0.005
 
 
+def test_crevices_are_dark_and_planes_are_not():
+    """A groove behind the rest of a plane is darkened as OpenCV's means say; nothing is before an empty wall."""
+    depth = torch.full((2, 64, 64), 0.5)
+    depth[0, :, 30:34] = 0.512
+    depth[1, :32] = torch.inf
+    image = torch.full((2, 64, 64, 3), 100.0)
+    out = darken_crevices(image, depth, torch.tensor([0.5, 0.5]), torch.tensor([0.5, 0.5]))
+    around = cv2.blur(depth[0].numpy(), (17, 17))
+    shade = np.clip((depth[0].numpy() - around - 0.001) / 0.012, 0, 1) * 0.5
+    np.testing.assert_allclose(out[0, ..., 0], 100 * (1 - shade), atol=0.02)
+    assert out[0, 32, 32, 0] < 70 and torch.equal(out[1], image[1])
+
+
 def test_plain_solids_know_their_distance():
     import trimesh
 
@@ -166,6 +180,9 @@ def test_backgrounds_and_covers_are_of_every_kind(tmp_path):
     pictures = backgrounds.cut(Chance("cpu", 1), 64)
     assert pictures.shape == (64, 64, 64, 3) and pictures.min() >= 0 and pictures.max() <= 255
     assert pictures.mean((1, 2)).std(0).min() > 20 and (pictures.std((1, 2)).mean(1) > 3).float().mean() > 0.7
+    met = backgrounds.meet(Chance("cpu", 3), torch.full((64, 64, 64, 3), 300.0))
+    kept = (met == 300).all(3).float().mean((1, 2))
+    assert 0.1 < kept.mean() < 0.7 and kept.std() > 0.1
     masks = cover(torch.full((200, 21, 2), 32.0), Chance("cpu", 2), 64)
     share = masks.float().mean((1, 2))
     assert 0.005 < share.mean() < 0.1 and share.max() < 0.5 and (share > 0).float().mean() > 0.8

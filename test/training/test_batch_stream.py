@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -155,6 +156,8 @@ def test_a_plan_with_a_stream(tmp_path):
     assert read_plan(path).stream == StreamConfig()
     path.write_text("training: {steps: 2}\n")
     assert read_plan(path).stream is None
+    shipped = read_plan(Path(__file__).parents[2] / "config" / "handos_stream.yaml")
+    assert shipped.stream is not None and shipped.training.steps * shipped.training.batch_size > 10**7
     path.write_text("stream: {thingss: 5}\n")
     with pytest.raises(InputError, match="things"):
         read_plan(path)
