@@ -18,13 +18,14 @@ from unittest.mock import patch
 import numpy as np
 from tqdm import tqdm
 
-from hoi_ros.datatypes import HandEstimate, RgbdFrame
+from hoi_ros.datatypes import HandEstimate, ObjectObservation, RgbdFrame
 from hoi_ros.evaluation.metrics import sample_surface
 from hoi_ros.evaluation.report import pose_report
 from hoi_ros.hand import HandConfig, create_hand_estimator
 from hoi_ros.simulation import Simulator, SimulatorConfig
 from hoi_ros.tracking import ObjectTracker, TrackerConfig
 from hoi_ros.tracking import tracker as tracker_module
+from hoi_ros.tracking.hidden_hands import HiddenHands
 from hoi_ros.tracking.keyframes import KeyframeStore
 from hoi_ros.tracking.masks import segment_hands
 from hoi_ros.tracking.moving_along import MovingAlong
@@ -52,10 +53,24 @@ def _without_last_view(self: Track, rendering, pose):
 
 _first_guesses, _reference = Track.first_guesses, Track.reference
 
+
+def _only_seen_hands(self: HiddenHands, hands: list[HandEstimate]) -> list[HandEstimate]:
+    return list(hands)
+
+
+def _no_recovery(self: ObjectTracker, frame, depth, hands, faces) -> ObjectObservation:
+    return self._lose("not sought", None)
+
+
+def _nowhere(self, patch, loose, *rest) -> np.ndarray:
+    return np.zeros(loose.shape, bool)
+
+
 IDEAS: dict[str, tuple[Callable[[TrackerConfig], TrackerConfig], tuple]] = {
     "everything on": (lambda c: c, ()),
     "no colour in the alignment": (lambda c: replace(c, color_weight=0.0), ()),
     "no guess from the hand": (lambda c: c, ((Track, "first_guesses", _no_hand_guess),)),
+    "no steady turn expected": (lambda c: c, ((Track, "expected_turn", lambda self, frame, guesses: None),)),
     "no last view": (lambda c: c, ((Track, "reference", _without_last_view),)),
     "no keyframes to align with": (lambda c: c, ((KeyframeStore, "nearest", lambda self, pose: None),)),
     "no pose graph": (lambda c: replace(c, graph_frames=0), ()),
@@ -63,9 +78,14 @@ IDEAS: dict[str, tuple[Callable[[TrackerConfig], TrackerConfig], tuple]] = {
     "learn at any turn": (lambda c: replace(c, max_turn_sigma_deg=90.0), ()),
     "never learn at an unsure turn": (lambda c: c, ((tracker_module, "LITTLE_KNOWN", 0.0),)),
     "hand mask without the model": (lambda c: c, ((tracker_module, "segment_hands", _without_model),)),
-    "no parts by moving along": (
-        lambda c: c, ((MovingAlong, "parts", lambda self, patch, loose, *rest: np.zeros(loose.shape, bool)),)
+    "no parts by moving along": (lambda c: c, ((MovingAlong, "parts", _nowhere),)),
+    "no parts by touch": (
+        lambda c: c, ((Track, "parts_in_grasp", lambda self, hands, view, mask: np.zeros(mask.shape, bool)),)
     ),
+    "no hidden hands": (lambda c: c, ((HiddenHands, "with_hidden", _only_seen_hands),)),
+    "no memory of what lies beside": (lambda c: c, ((Track, "mark_foreign", lambda self, view, mask, pose: None),)),
+    "lost is lost": (lambda c: replace(c, give_up_frames=10**6), ((ObjectTracker, "_recover", _no_recovery),)),
+    "no comparison with known objects": (lambda c: replace(c, recognition_frames=0), ()),
 }  # fmt: skip
 """Name to the changed settings, and to what else is changed: (owner, attribute, instead)."""
 

@@ -84,7 +84,7 @@ class ObjectFusion:
                 extent_m=c.extent_m, max_blocks=c.max_blocks, max_weight=c.max_weight, device=self.device,
             )  # fmt: skip
             if c.free_frames:
-                self.free_space = FreeSpace(center, extent_m=c.extent_m, cell_m=2 * c.voxel_size_m)
+                self.free_space = FreeSpace(center, extent_m=c.extent_m, cell_m=3 * c.voxel_size_m)
         self.volume.allocate(points[:: max(1, len(points) // 4000)])
         self.changed += self.volume.integrate(evidence, pose, min_weight=c.min_weight, free_weight=free_weight)
         self.frames += 1

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from hoi_ros.datatypes import CameraIntrinsics
-from hoi_ros.geometry import make_transform, nearest_rigid
+from hoi_ros.geometry import make_transform, nearest_rigid, so3_log
 from hoi_ros.tracking.config import TrackerConfig
 from hoi_ros.tracking.features import feature_images
 from hoi_ros.tracking.patch import Patch, depth_noise_m
@@ -74,6 +74,15 @@ class ReferenceCloud:
             np.concatenate([c.noise for c in clouds]),
             np.concatenate([c.shape_weight for c in clouds]),
         )
+
+
+@dataclass(frozen=True)
+class ExpectedTurn:
+    """The rotation that a steady motion leads to, and how far it may be off."""
+
+    rotation: np.ndarray
+    """(3, 3) of T_camera_object."""
+    sigma_rad: float
 
 
 @dataclass(frozen=True)
@@ -156,7 +165,11 @@ class _Match:
 
 
 def align(
-    reference: ReferenceCloud, target: AlignmentTarget, starts: Sequence[np.ndarray], config: TrackerConfig
+    reference: ReferenceCloud,
+    target: AlignmentTarget,
+    starts: Sequence[np.ndarray],
+    config: TrackerConfig,
+    expected: ExpectedTurn | None = None,
 ) -> AlignmentResult | None:
     """Move a reference surface onto a frame: point-to-plane distance and grey level, coarse to fine.
 
@@ -169,6 +182,7 @@ def align(
         target: the frame, from `alignment_target`.
         starts: guesses of T_camera_object, (4, 4) each; the earliest wins ties.
         config: points, iterations, weights.
+        expected: where the turn would be by itself, joined to what the picture says; None while nothing is known.
 
     Returns:
         The pose of the best start, or None without a start or with fewer than 20 points.
@@ -176,12 +190,12 @@ def align(
     if len(reference) < 20 or not starts:
         return None
     few = reference.thinned(max(200, config.align_points // 4))
-    coarse = [_descend(few, target, start, 0, config) for start in starts]
+    coarse = [_descend(few, target, start, 0, config, expected) for start in starts]
     best = int(np.argmin([round(match.cost, 3) for _, match, _ in coarse]))
     pose = coarse[best][0]
     for level in (1, 2):
         count = config.align_points // (2 if level == 1 else 1)
-        pose, match, step = _descend(reference.thinned(count), target, pose, level, config)
+        pose, match, step = _descend(reference.thinned(count), target, pose, level, config, expected)
     visible = int((~match.hidden).sum())
     matched = int(match.fits.sum())
     shape = np.abs(match.r_depth[match.matched])
@@ -234,13 +248,24 @@ def coarse_align(
     return pose, match.cost
 
 
-def _descend(reference: ReferenceCloud, target: AlignmentTarget, start: np.ndarray, level: int, config: TrackerConfig):
+def _descend(
+    reference: ReferenceCloud,
+    target: AlignmentTarget,
+    start: np.ndarray,
+    level: int,
+    config: TrackerConfig,
+    expected: ExpectedTurn | None = None,
+):
     """Gauss-Newton at one level: pose, its match, and the size of the last step (metres + 0.1 rad)."""
     pose = np.asarray(start, np.float64)
     moved, step = np.zeros(6), float("inf")
     for _ in range(config.max_iterations):
         match, center = _linearise(reference, target, pose, level, config)
-        delta = -np.linalg.solve(match.hessian + PRIOR, match.gradient + PRIOR @ moved)
+        hessian, gradient = match.hessian + PRIOR, match.gradient + PRIOR @ moved
+        if expected is not None:
+            hessian[3:, 3:] += expected.sigma_rad**-2 * np.eye(3)
+            gradient[3:] += expected.sigma_rad**-2 * so3_log(pose[:3, :3] @ expected.rotation.T)
+        delta = -np.linalg.solve(hessian, gradient)
         size = np.abs(delta[:3]).max() + 0.1 * np.abs(delta[3:]).max()
         delta *= min(1.0, 0.03 / max(size, 1e-9))
         pose, moved = _moved(pose, delta, center), moved + delta

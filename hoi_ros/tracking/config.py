@@ -31,6 +31,9 @@ class TrackerConfig:
     recover_inliers: float = setting(0.6, "share that must fit before a lost object is found", low=0.05, high=1.0)
     max_speed_m_s: float = setting(3.0, "faster motion is not believed", low=0.1)
     max_turn_deg_s: float = setting(1200.0, "faster turning is not believed", low=10.0)
+    turn_change_deg_s2: float = setting(
+        5400.0, "usual change of the turning speed: 6 degrees a frame at 30 frames/s", low=1.0
+    )
     max_turn_sigma_deg: float = setting(
         20.0, "less surely known turns are not learnt from, and the state says so", low=0.5, high=90.0
     )

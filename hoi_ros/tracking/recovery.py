@@ -24,6 +24,10 @@ ROLLS_RAD = np.radians(np.array([30, -30, 60, -60, 90, -90, 120, -120, 150, -150
 SIDES_APART_RAD = np.radians(25.0)
 """Sides nearer to each other than this are tried once a roll: the coarse alignment reaches that far."""
 
+LEAST_SHARE, LEAST_AGREEMENT, LEAST_OF_BOTH = 0.35, 0.6, 0.33
+"""Share of the part in view that the model must explain, share of its places whose colour must fit, and their product:
+half of a box once passed for a mug with 0.46 and 0.64."""
+
 
 def recovery_guesses(
     keyframes: Sequence[Keyframe], anchors: Sequence[np.ndarray], centers: Sequence[np.ndarray]
@@ -126,6 +130,6 @@ def looks_like(model: SurfelModel, view: View, pose: np.ndarray) -> bool:
     rendering = model.render(pose, view.patch)
     explained = object_mask(rendering.depth_m, view.candidates, view.hand_mask, view.patch, 0.0)
     part = sum((p for p in connected_parts(view.candidates, view.patch, 20, 8) if (p & explained).any()), explained)
-    if explained.sum() < 0.35 * part.sum():
-        return False
-    return model.color_agreement(view.patch, explained, pose, rendering.visible) > 0.6
+    share = explained.sum() / max(part.sum(), 1)
+    agreement = model.color_agreement(view.patch, explained, pose, rendering.visible)
+    return bool(share > LEAST_SHARE and agreement > LEAST_AGREEMENT and share * agreement > LEAST_OF_BOTH)

@@ -9,7 +9,7 @@ import numpy as np
 
 from hoi_ros.datatypes import HandEstimate, PoseRevision, RgbdFrame
 from hoi_ros.geometry import invert_transform, make_transform, rotation_angle, transform_points
-from hoi_ros.tracking.alignment import AlignmentResult, AlignmentTarget, ReferenceCloud, turn_information
+from hoi_ros.tracking.alignment import AlignmentResult, AlignmentTarget, ExpectedTurn, ReferenceCloud, turn_information
 from hoi_ros.tracking.certainty import TurnCertainty
 from hoi_ros.tracking.config import TrackerConfig
 from hoi_ros.tracking.foreign import ForeignSurface
@@ -21,6 +21,10 @@ from hoi_ros.tracking.patch import Patch
 from hoi_ros.tracking.view_graph import Correction, ViewGraph
 
 MODEL_POINTS, VIEW_POINTS = 1200, 800
+LEAP_M = 0.025
+"""Distance from every guess at which a fit must look like the object: no hand is so fast, a thing before it may be."""
+UNEVEN = 1.5
+"""Ratio of two steps' durations from which the second cannot be foretold by the first."""
 GROWTH_AT_REST_M = 0.004
 BORDER_M = 0.03
 
@@ -57,6 +61,8 @@ class Track:
     hand_track_id: int | None = None
     usual_inliers: float = 0.9
     """Inlier fraction of recent frames."""
+    step_s: float = 0.0
+    """Seconds that `motion` took; 0 when it is not known."""
     lost: bool = False
     lost_why: str = ""
     tracked_frames: int = 0
@@ -86,6 +92,20 @@ class Track:
             if before is not None and hand.track_id == self.hand_track_id:
                 guesses.append(hand.T_camera_wrist @ invert_transform(before) @ self.T_camera_object)
         return [*guesses, self.T_camera_object]
+
+    def expected_turn(self, frame: RgbdFrame, guesses: Sequence[np.ndarray]) -> ExpectedTurn | None:
+        """The turn of a steady motion, None when the time between frames foretells none.
+
+        Args:
+            frame: the next one.
+            guesses: as `first_guesses` gave them; what the hand says otherwise makes the expectation unsure.
+        """
+        step_s = (frame.stamp_ns - self.stamp_ns) * 1e-9
+        if step_s <= 0 or not 1 / UNEVEN < step_s / max(self.step_s, 1e-6) < UNEVEN:
+            return None
+        steady, *carried = (guess[:3, :3] for guess in guesses[:-1])
+        rival = max((float(rotation_angle(steady.T @ other)) for other in carried), default=0.0)
+        return ExpectedTurn(steady, np.radians(self.config.turn_change_deg_s2) * step_s**2 + rival)
 
     def object_box(self, frame: RgbdFrame, poses: Sequence[np.ndarray], hands: Sequence[HandEstimate]) -> np.ndarray:
         """Box (4,) px around the model at all the poses and the hand that holds it, with a border."""
@@ -142,6 +162,11 @@ class Track:
         if speed > self.config.max_speed_m_s or turn > self.config.max_turn_deg_s:
             return f"the motion is not plausible: {speed:.1f} m/s, {turn:.0f} degrees/s"
         return ""
+
+    def leapt(self, pose: np.ndarray, guesses: Sequence[np.ndarray]) -> bool:
+        """Is a pose (4, 4) far from all that was guessed? Something that passes before a thing may fit its shape."""
+        ends = transform_points(np.stack([pose, *guesses]), np.stack([self.middle[None]] * (1 + len(guesses))))[:, 0]
+        return bool(np.linalg.norm(ends[1:] - ends[0], axis=1).min() > LEAP_M)
 
     def turn_message(self) -> str:
         if not self.unseen_turn_frames:

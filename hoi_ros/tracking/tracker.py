@@ -11,7 +11,7 @@ import numpy as np
 from hoi_ros.datatypes import HandEstimate, ObjectObservation, PoseRevision, RgbdFrame
 from hoi_ros.errors import InputError
 from hoi_ros.geometry import make_transform, so3_exp, transform_points
-from hoi_ros.tracking.alignment import AlignmentResult, AlignmentTarget, align, alignment_target
+from hoi_ros.tracking.alignment import AlignmentResult, AlignmentTarget, ExpectedTurn, align, alignment_target
 from hoi_ros.tracking.config import TrackerConfig
 from hoi_ros.tracking.features import feature_images
 from hoi_ros.tracking.hidden_hands import HiddenHands
@@ -276,10 +276,12 @@ class ObjectTracker:
         view = self._view(frame, depth, faces, track.object_box(frame, starts, hands), starts[0])
         if view is None:
             return self._lose("it left the image", None)
-        target, result = self._align(view, starts)
+        target, result = self._align(view, starts, track.expected_turn(frame, starts))
         if result is None or result.inlier_fraction < SUDDEN_DROP * track.usual_inliers:
             result = self._second_look(view, target, starts[0], result)
         why = track.doubt(result, frame)
+        if not why and result is not None and track.leapt(result.T_camera_object, starts):
+            why = "" if looks_like(track.model, view, result.T_camera_object) else "what fits does not look like it"
         if why:
             return self._lose(why, view.patch.paste(view.hand_mask, depth.shape))
         assert result is not None
@@ -303,14 +305,16 @@ class ObjectTracker:
         assert self._track is not None
         return self._track
 
-    def _align(self, view: View, starts: list[np.ndarray]) -> tuple[AlignmentTarget, AlignmentResult | None]:
+    def _align(
+        self, view: View, starts: list[np.ndarray], expected: ExpectedTurn | None = None
+    ) -> tuple[AlignmentTarget, AlignmentResult | None]:
         track = self._present_track()
         middle = transform_points(starts[0], track.middle[None])[0]
         reach = track.radius_m + 0.05
         free = view.candidates & (np.abs(view.patch.depth_m - middle[2]) < reach)
         target = alignment_target(view.patch, free, view.hand_mask, float(middle[2]))
         rendering = track.model.render(starts[0], view.patch)
-        return target, align(track.reference(rendering, starts[0]), target, starts, self._config)
+        return target, align(track.reference(rendering, starts[0]), target, starts, self._config, expected)
 
     def _learn(self, frame, depth, hands, view: View, target, result: AlignmentResult) -> ObjectObservation:
         """Mask from the model's rendering, then fusion where the alignment is good."""
@@ -348,6 +352,7 @@ class ObjectTracker:
         middle = transform_points(np.stack([track.T_camera_object, pose]), np.stack([track.middle[None]] * 2))[:, 0]
         step = make_transform(pose[:3, :3] @ track.T_camera_object[:3, :3].T, middle[1] - middle[0])
         track.motion = np.eye(4) if track.lost else step
+        track.step_s = 0.0 if track.lost or not track.tracked_frames else (frame.stamp_ns - track.stamp_ns) * 1e-9
         track.lost, track.T_camera_object, track.stamp_ns = False, pose, frame.stamp_ns
         track.lost_frames, track.tracked_frames = 0, track.tracked_frames + 1
         points = track.model.points
