@@ -97,6 +97,16 @@ def test_a_shifted_mesh_costs_its_shift_and_keeps_edges_and_normals(loss):
     assert terms["normals"].item() == pytest.approx(0, abs=1e-4)
 
 
+def test_a_turned_mesh_leans_out_of_the_true_faces(loss):
+    """Edges keep their lengths; turned by an angle about x, those across it lean by the angle's sine."""
+    targets, angle = truth(), 0.3
+    turn = torch.tensor([[1.0, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
+    turned = replace(answer(targets), vertices=targets.vertices @ turn.T.float())
+    terms = loss.terms(turned, targets)
+    assert 0.1 < terms["normals"].item() < np.sin(angle)
+    assert terms["edges"].item() == pytest.approx(0, abs=1e-5)
+
+
 def test_flat_terms_by_hand(loss):
     targets = truth()
     moved = replace(answer(targets), joints_2d=targets.joints_2d + torch.tensor([0.4 * OKS_FALLOFF, 0.0]))

@@ -19,9 +19,11 @@ from hoi_ros.hand.handos import Detection, HandOs, is_right_hand
 from hoi_ros.hand.handos_config import HandOsConfig
 from hoi_ros.hand.handos_topology import build_topology
 from hoi_ros.hand.handos_weights import load_weights
+from hoi_ros.hand.landmarks import HandLandmarks
 from hoi_ros.hand.losses import HandOsLoss
-from hoi_ros.hand.one_stage_estimator import OneStageEstimator
+from hoi_ros.hand.one_stage_estimator import OneStageEstimator, match
 from hoi_ros.hand.query_filter import box_overlap
+from hoi_ros.hand.tracks import HandTrack
 from hoi_ros.hand.weights_file import SHIPPED
 from hoi_ros.hand_model import HandModel
 from hoi_ros.simulate import SimulateOptions, simulate
@@ -39,6 +41,9 @@ PLAN = TrainingPlan(
     ),
     NETWORK,
 )
+
+
+REGRESSOR = build_topology(HandModel.load(), 20).regressor
 
 
 class GridDetector(nn.Module):
@@ -96,8 +101,8 @@ def test_truth_lies_where_it_is_seen_and_padding_asks_for_nothing(film):
             moved = points + place
             assert 0.2 < place[2] < 1.5
             np.testing.assert_allclose(moved[:, :2] / moved[:, 2:], ray, atol=2e-3)
-        regressed = targets.vertices[valid].mean(1)
-        assert regressed.norm(dim=-1).max() < 0.05
+        regressed = REGRESSOR @ targets.vertices[valid].numpy()
+        assert np.linalg.norm(regressed - joints.numpy(), axis=-1).mean() < 4e-3
         sides += is_right_hand(targets.vertices[valid], faces).tolist()
         inside = targets.joints_2d[valid] - targets.boxes[valid][:, None, :2]
         assert (inside.abs() <= targets.boxes[valid][:, None, 2:] / 2).all()
@@ -227,6 +232,19 @@ def test_hands_of_whole_pictures_are_found_where_they_are_and_followed(film, lea
     assert len(tracks) == 2 and np.mean(errors) < 8 and np.mean(sides) > 0.7
     detector.scores = torch.full((84,), 0.05)
     assert estimator.estimate(sequence[0].frame, independent=True) == []
+
+
+def test_a_finding_goes_to_the_nearest_track_and_a_far_one_to_none():
+    rest = np.stack([np.arange(21) % 5 * 8.0, np.arange(21) * 4.0], 1)
+
+    def hand(x):
+        return HandLandmarks(rest + [x, 0], np.zeros((21, 3)), 0.9, 0.5)
+
+    tracks = [HandTrack(0, hand(100), 0.0), HandTrack(1, hand(130), 0.0)]
+    assert sorted(match(tracks, [hand(135), hand(104)])) == [(0, 1), (1, 0)]
+    # Together they are nearer so than when the first track took what is nearest to it.
+    assert sorted(match(tracks, [hand(112), hand(80)])) == [(0, 1), (1, 0)]
+    assert match(tracks, [hand(900)]) == [] and match([], [hand(1)]) == []
 
 
 def test_weights_and_detectors_that_do_not_belong_together_are_named(film, learned, tmp_path):
