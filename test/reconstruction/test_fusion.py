@@ -150,7 +150,9 @@ def test_floater_is_removed():
     assert far_vertices(fuse(observed).extract_mesh()) == 0
 
 
-def test_hand_leaves_a_hole_and_not_a_hand():
+@pytest.mark.parametrize("claimed", [False, True])
+def test_hand_leaves_a_hole_and_not_a_hand(claimed):
+    """Whether the hand's pixels are `claimed` as object too or not."""
     still = [poses(1)[0]] * 6
     observed = observe(BALL, still)
     covered = []
@@ -158,7 +160,7 @@ def test_hand_leaves_a_hole_and_not_a_hand():
         depth, hand = frame.depth_m.copy(), np.zeros_like(observation.mask)
         hand[70:100, :130] = True
         depth[hand] = 0.33
-        mask = observation.mask & ~hand
+        mask = observation.mask | hand if claimed else observation.mask & ~hand
         frame = RgbdFrame(frame.color, CAMERA, frame.stamp_ns, depth_m=depth)
         seen = ObjectObservation("tracking", T_camera_object=still[0], mask=mask, hand_mask=hand)
         covered.append((frame, seen))

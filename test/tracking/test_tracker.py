@@ -11,6 +11,10 @@ import scenes
 from hoi_ros.errors import InputError
 from hoi_ros.geometry import invert_transform, make_transform, rotation_angle, so3_exp
 from hoi_ros.tracking import ObjectTracker, TrackerConfig
+from hoi_ros.tracking.model import Rendering
+from hoi_ros.tracking.patch import clean_depth, cut_patch
+from hoi_ros.tracking.recovery import looks_like
+from hoi_ros.tracking.track import View
 
 
 def errors(tracker_poses, true_poses) -> np.ndarray:
@@ -386,3 +390,26 @@ def test_something_that_passes_before_it_is_no_part_of_it(gap_m, change):
     assert error[-1, 0] < 4 and error[-1, 1] < 4 and np.median(error[:, 1]) < 2
     size = np.ptp(tracker.model.points, axis=0)
     assert size.max() < 0.13, "the board is not taken into the model"
+
+
+@pytest.mark.parametrize(
+    "columns, agreement, right", [(80, 0.9, True), (46, 0.64, False), (30, 0.95, False), (90, 0.5, False)]
+)
+def test_what_is_found_must_end_where_the_object_ends_and_have_its_colours(columns, agreement, right):
+    """A part of 100 columns in view, of which the model explains some."""
+    picture = scenes.frame(scenes.box_layer(scenes.pose(), half=(0.08, 0.05, 0.02), textured=False))
+    patch = cut_patch(picture, clean_depth(picture), np.array([0, 0, 320, 240.0]), 10**6)
+    candidates = np.zeros(patch.shape, bool)
+    candidates[100:140, 110:210] = True
+    rendered = np.full(patch.shape, np.inf, np.float32)
+    rendered[100:140, 110 : 110 + columns] = patch.depth_m[100:140, 110 : 110 + columns]
+
+    class Model:
+        def render(self, pose, patch):
+            return Rendering(rendered, np.zeros(0, np.int64))
+
+        def color_agreement(self, *_):
+            return agreement
+
+    view = View(patch, np.zeros(patch.shape, bool), candidates)
+    assert looks_like(Model(), view, np.eye(4)) is right
