@@ -11,15 +11,15 @@ from hoi_ros.datatypes import HandEstimate
 from hoi_ros.geometry import invert_transform
 from hoi_ros.tracking.config import TrackerConfig
 from hoi_ros.tracking.patch import Patch
-from hoi_ros.tracking.segment_evidence import SegmentEvidence, segment_evidence
+from hoi_ros.tracking.segment_evidence import segment_evidence
 
 FOREARM_RADIUS_M, FOREARM_SLOPE, FOREARM_LENGTH_M = 0.045, 0.45, 0.4
 AWAY_M = 0.008
 """Beyond the 2 cm by which a mesh may err: farther from it nothing is hand."""
 DEEP_M = 0.004
 """Inside the silhouette by so much, what lies at the mesh's depth is surely skin."""
-SEEN_OBJECT, SEEN_HAND, SEEN_NEAR_M = 0.6, 0.6, 0.06
-"""Probabilities from which a network's word on a pixel counts; skin is looked for this near to the mesh in depth."""
+SEEN_NEAR_M = 0.06
+"""Skin that a network sees is believed this near to the mesh in depth."""
 SHARES, LUMAS = 24, 4
 BINS = SHARES * SHARES * LUMAS
 UNSEEN = 1e-3
@@ -192,15 +192,9 @@ def segment_hands(
     if config.hand_segments:
         evidence = segment_evidence(hands, patch.shape, patch.x0, patch.y0, 1 / patch.stride)
         near = np.isfinite(wide) & (np.abs(patch.depth_m - wide) < SEEN_NEAR_M) & valid
-        hand = hand if evidence is None else _as_seen(hand, evidence, near)
+        hand = hand if evidence is None else evidence.correct_hand(hand, near)
     hand |= arm
     return cv2.morphologyEx(hand.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)) > 0
-
-
-def _as_seen(hand: np.ndarray, evidence: SegmentEvidence, near: np.ndarray) -> np.ndarray:
-    """A hand mask (h, w) corrected by what a network saw: less what it holds for object, more skin near the mesh."""
-    known = evidence.known > 0.5
-    return (hand & ~(known & (evidence.object > SEEN_OBJECT))) | (near & known & (evidence.hand > SEEN_HAND))
 
 
 def _grown(seed: np.ndarray, allowed: np.ndarray, patch: Patch) -> np.ndarray:

@@ -13,8 +13,8 @@ from hoi_ros.datatypes import HandEstimate
 HAND, OBJECT = 1, 2
 RIM_SHARE = 0.1
 """The outermost part of a square, of its side, over which what it says fades."""
-SURE, LIKELY = 0.85, 0.5
-"""Probabilities from which a pixel is fixed, and from which it is a first guess."""
+SURE, BELIEVED, LIKELY = 0.85, 0.6, 0.5
+"""Probabilities from which a pixel is fixed in a cut, from which it corrects a mask, and is a cut's first guess."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,16 @@ class SegmentEvidence:
     """(h, w) float32 0 to 1: what is held."""
     known: np.ndarray
     """(h, w) float32 0 to 1: how far the pixel lies in some hand's square; outside of them nothing is said."""
+
+    def correct_hand(self, hand_mask: np.ndarray, near: np.ndarray) -> np.ndarray:
+        """A hand mask (h, w) by other rules, without what is likely object, and with likely hand where it is near.
+
+        Args:
+            hand_mask: (h, w) bool.
+            near: (h, w) bool where a hand may be.
+        """
+        known = self.known > 0.5
+        return (hand_mask & ~(known & (self.object > BELIEVED))) | (near & known & (self.hand > BELIEVED))
 
     def steer_cut(self, labels: np.ndarray) -> None:
         """Enter the evidence into labels (h, w) uint8 of `cv2.grabCut`; what is fixed already stays so.

@@ -81,6 +81,19 @@ def test_a_cut_is_steered_but_what_is_fixed_stays():
     assert (labels[60:100, 105:125] == cv2.GC_BGD).all() and (labels[60:100, :40] == cv2.GC_PR_FGD).all()
 
 
+def test_a_hand_mask_loses_what_is_object_and_gains_what_is_hand_near_by():
+    seen = segment_evidence([hand(right_half(2))], (160, 200))
+    rules = np.zeros((160, 200), bool)
+    rules[70:90, 60:150] = True
+    near = np.zeros_like(rules)
+    near[60:100, 60:125] = True
+    out = seen.correct_hand(rules, near)
+    assert not out[75:85, 105:125].any() and out[75:85, 62:95].all()
+    assert out[75:85, 160:].sum() == 0 and out.sum() <= rules.sum()
+    skin = segment_evidence([hand(right_half(1))], (160, 200)).correct_hand(rules, near)
+    assert skin[60:100, 105:124].all() and not skin[60:68, 126:].any()
+
+
 def test_old_masks_of_hidden_hands_are_not_believed():
     from hoi_ros.tracking.hidden_hands import HiddenHands
 
