@@ -152,14 +152,17 @@ def test_a_killed_run_on_pictures_ends_where_an_unbroken_one_does(film, tmp_path
     assert card["detector"] == "grid" and card["image_side"] == 128 and not card["shippable"]
 
 
-def test_learning_pictures_by_heart_lowers_the_loss(film, tmp_path):
-    plan = replace(PLAN, training=replace(PLAN.training, steps=60, learning_rate=4e-3, bfloat16=False))
-    data = batches(film)
+def test_four_pictures_are_learned_by_heart_and_every_loss_falls(film, tmp_path):
+    plan = replace(PLAN, training=replace(PLAN.training, steps=70, learning_rate=6e-3, bfloat16=False))
+    data = FullImageBatches(film, GridDetector(), 4, seed=3, image_side=128)
     always = data.batch(0)
     data.batch = lambda step: always
-    losses = []
-    HandOsTrainer(plan, data, tmp_path).train(lambda step, loss: losses.append(loss))
-    assert losses[-1] < 0.6 * losses[0]
+    HandOsTrainer(plan, data, tmp_path).train()
+    head, first, *_, last = (row.split(",") for row in (tmp_path / "losses.csv").read_text().splitlines())
+    terms = [item for item in zip(head, first, last) if item[0] not in ("step", "seconds")]
+    assert len(terms) == 10 and {"smoothness", "normals", "edges", "oks_projected"} < {name for name, *_ in terms}
+    for name, before, after in terms:
+        assert float(after) < 0.8 * float(before), (name, before, after)
 
 
 def test_pictures_without_a_hand_cost_nothing(film):
