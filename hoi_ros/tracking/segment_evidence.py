@@ -41,13 +41,12 @@ class SegmentEvidence:
     def steer_cut(self, labels: np.ndarray) -> None:
         """Enter the evidence into labels (h, w) uint8 of `cv2.grabCut`; what is fixed already stays so.
 
-        Sure pixels of the object become seeds, likely ones a first guess; sure hand is fixed as no object. That the
-        network sees no object says little: it misses parts of many things.
+        Likely pixels of the object become a first guess, not seeds, as a wrong seed stays wrong; sure hand is fixed as
+        no object. That the network sees no object says little: it misses parts of many things.
         """
         free = (labels == cv2.GC_PR_BGD) | (labels == cv2.GC_PR_FGD)
         said = free & (self.known > 0.5)
         labels[said & (self.object > LIKELY)] = cv2.GC_PR_FGD
-        labels[said & (self.object > SURE)] = cv2.GC_FGD
         labels[said & (self.hand > SURE)] = cv2.GC_BGD
 
 

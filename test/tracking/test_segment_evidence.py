@@ -71,7 +71,7 @@ def test_a_cut_is_steered_but_what_is_fixed_stays():
     labels[70:74, 70:74] = cv2.GC_PR_FGD
     labels[75:79, 70:74] = cv2.GC_FGD
     seen.steer_cut(labels)
-    assert (labels[60:100, 105:125] == cv2.GC_FGD).all(), "seeds"
+    assert (labels[60:100, 105:125] == cv2.GC_PR_FGD).all(), "a guess, not a seed"
     assert (labels[:, 130:] == cv2.GC_BGD).all() and (labels[75:79, 70:74] == cv2.GC_FGD).all(), "fixed before"
     assert (labels[70:74, 70:74] == cv2.GC_PR_FGD).all(), "no object seen is no proof that there is none"
     assert (labels[:, :30] == cv2.GC_PR_BGD).all(), "outside of the square nothing changes"
