@@ -6,7 +6,7 @@ Three courses of each object, made of simulator films; hands are estimated:
 
     grasp      lifted, shown, put down, taken otherwise, shown, handed over, shown and put down
     hidden     `rotate`, three times hidden by a board for 20 frames, in which it goes on to turn
-    exchanged  `rotate`, then the next object for 140 frames, then the first one again where it was left off
+    exchanged  `rotate`, then the next object for 140 frames, then the first one again, turned to and fro
 
 Printed are the frames lost once tracked, how long each hiding or exchange cost beyond itself, the ids, and the errors
 of the poses against the truth, tied at the first tracked frame alone: an object that returns is not tied anew.
@@ -95,7 +95,8 @@ def course(kind: str, name: str, other: str, seed: int) -> Iterator[tuple[str, R
     yield from (("seen", frame) for frame in frames_of(simulator, 0, FIRST_FRAMES))
     stranger = Simulator(f"rotate:{other}", SimulatorConfig(seed=seed))
     yield from (("other", frame) for frame in frames_of(stranger, 0, SECOND_FRAMES))
-    for i, frame in enumerate(frames_of(simulator, FIRST_FRAMES, THIRD_FRAMES)):
+    for i in range(THIRD_FRAMES):  # to and fro through what was shown: a side never seen is not recognised
+        frame = simulator.frame(abs(FIRST_FRAMES - 1 - i % (2 * FIRST_FRAMES - 2)))
         yield "back" if i == 0 else "seen", frame
 
 

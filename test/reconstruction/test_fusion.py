@@ -12,6 +12,7 @@ from hoi_ros.datatypes import CameraIntrinsics, ObjectObservation, PoseRevision,
 from hoi_ros.errors import InputError
 from hoi_ros.evaluation.rendering import MeshRenderer
 from hoi_ros.geometry import make_transform, rotation_angle, so3_exp
+from hoi_ros.reconstruction import reconstructor as reconstructor_module
 from hoi_ros.reconstruction.reconstructor import ObjectReconstructor, ReconstructionConfig
 
 CAMERA = CameraIntrinsics(240, 180, 300.0, 300.0, 119.5, 89.5)
@@ -205,6 +206,29 @@ def test_extracting_while_integrating():
     thread.join(timeout=20)
     assert not thread.is_alive() and not errors and len(meshes) > 1
     np.testing.assert_array_equal(reconstructor.extract_mesh().vertices, fuse(observed).extract_mesh().vertices)
+
+
+def test_frames_are_fused_while_a_mesh_is_being_made(monkeypatch):
+    observed = observe(BALL, poses(8))
+    reconstructor = fuse(observed[:7])
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(*_, **__):
+        begun.set()
+        assert go_on.wait(20)
+
+    monkeypatch.setattr(reconstructor_module, "mesh_from_field", slow)
+    meshing = threading.Thread(target=reconstructor.extract_mesh)
+    meshing.start()
+    assert begun.wait(20)
+    fusing = threading.Thread(target=reconstructor.integrate, args=observed[7])
+    fusing.start()
+    fusing.join(timeout=10)
+    waited = fusing.is_alive()
+    go_on.set()
+    meshing.join(timeout=20)
+    fusing.join(timeout=20)
+    assert not waited and reconstructor.frames_fused == 8
 
 
 def test_unknown_depth_leaves_the_rest_right():
