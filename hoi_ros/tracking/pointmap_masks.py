@@ -11,6 +11,8 @@ import numpy as np
 from hoi_ros.datatypes import HandEstimate, RgbdFrame
 from hoi_ros.geometry import project
 from hoi_ros.tracking.masks import SAMPLES, SkinModel
+from hoi_ros.tracking.pointmap_background import StillRoom
+from hoi_ros.tracking.segment_evidence import segment_evidence
 
 _TIPS_AND_PALM = [4, 8, 12, 16, 20, 3, 7, 11, 15, 5, 9]
 _RING_PX = 3
@@ -19,6 +21,12 @@ GRIP_M, REACH_M = 0.045, 0.2
 SPOKEN_FOR = 0.25
 """Share of a new object's pixels that must move with the hand or be strange to the room: else it is the room."""
 STRANGE_SHARE = 3e-4
+UNKNOWN_SHARE = 0.15
+"""Of an object's pixels as many may lie before a room never seen for the difference from it to be enough."""
+LIKE_REACH_PX, LIKE_GREY = 8.0, 22.0
+"""How far around the room is looked at, working pixels, and how near its colour there is to be alike."""
+UNCOVERING_PX = 1.5
+"""Pixels a frame that a hand moves when what stays still before the room is not in it but left behind."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +153,25 @@ class ColorMasks:
     def __init__(self) -> None:
         self._skin = SkinModel()
         self._room = RoomColors()
+        self._still = StillRoom()
+        self._joints: dict[int, np.ndarray] = {}
+        self._steps_px: dict[int, np.ndarray] = {}
+
+    def watch(self, frame: RgbdFrame, hands: Sequence[HandEstimate], taken: np.ndarray | None) -> None:
+        """Learn the room from a frame; `taken` (H, W) bool are the pixels of hand, arm and object in the last one."""
+        shape = frame.color.shape[:2]
+        self._steps_px = {
+            hand.track_id: np.median(hand.joints_px - self._joints[hand.track_id], axis=0)
+            for hand in hands
+            if hand.track_id in self._joints
+        }
+        self._joints = {hand.track_id: hand.joints_px for hand in hands}
+        busy = np.zeros(shape, np.uint8) if taken is None else taken.astype(np.uint8)
+        for hand in hands:
+            reach = 0.05 * frame.intrinsics.fx / float(hand.joints_camera[:, 2].mean())
+            places = np.rint(np.concatenate([hand.joints_px - reach, hand.joints_px + reach])).astype(np.int32)
+            cv2.fillConvexPoly(busy, cv2.convexHull(places), 1)
+        self._still.learn(frame.color, _grown(busy > 0, 0.012 * max(shape)))
 
     def segment(
         self, view: ColorView, frame: RgbdFrame, hands: Sequence[HandEstimate], expected: np.ndarray | None,
@@ -167,14 +194,25 @@ class ColorMasks:
         arm = self._arms(view, frame, hands, m_px)
         near_hand = _grown(silhouette, 0.012 * m_px)
         core = cv2.erode(silhouette.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        evidence = segment_evidence(hands, (height, width), view.x0, view.y0, view.scale)
+        if evidence is not None:
+            core &= ~(evidence.object > 0.5)
+            arm &= ~(evidence.object > 0.6)
         self._skin.learn(view.picture, core & ~(expected if expected is not None else zone & False), ~near_hand & ~arm)
         probability = cv2.blur(self._skin.probability(view.picture), (3, 3))
         hand = (silhouette & (probability > 0.3)) | (near_hand & (probability > 0.6))
+        if evidence is not None:
+            hand = evidence.correct_hand(hand, near_hand)
         self._room.learn(frame.color, view)
         holders = [one for one in hands if one.track_id == holder]
         if holder is not None and not holders and expected is None:
             return np.zeros((height, width), bool), hand | arm
-        strange = self._room.strange(view.picture) & (probability < 0.5) & ~hand & ~arm
+        box = (view.x0, view.y0, view.x0 + round(width / view.scale), view.y0 + round(height / view.scale))
+        back, front, calm = self._still.compare(frame.color, box, (width, height))
+        strange = self._room.strange(view.picture) & (probability < 0.5) & ~hand & ~arm & ~back
+        came = front & (probability < 0.5) & ~hand & ~arm
+        uncovered = front & calm & (self._left_behind(view, expected, holder) | _like_around(view.picture, back))
+        came &= ~uncovered
         near_zone, far_zone = _grown(zone, 0.06 * m_px), _grown(zone, 0.13 * m_px)
         labels = np.full((height, width), cv2.GC_PR_BGD, np.uint8)
         if expected is None:
@@ -184,24 +222,54 @@ class ColorMasks:
             labels[expected] = cv2.GC_PR_FGD
             reach = (_grown(expected, 0.03 * m_px) & _grown(zone, REACH_M * m_px)) | near_zone
             sure = cv2.erode(expected.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-            labels[sure & (probability < 0.4) & ~hand] = cv2.GC_FGD
+            labels[sure & (probability < 0.4) & ~hand & ~uncovered] = cv2.GC_FGD
         goes_along = np.zeros(hand.shape, bool)
         if before is not None:
             goes_along, with_room = self._moving(view, before, expected, hand, reach | near_hand | arm)
             labels[goes_along & ~hand] = cv2.GC_PR_FGD
             labels[with_room] = cv2.GC_BGD
-        labels[strange & (reach | far_zone) & (labels != cv2.GC_BGD)] = cv2.GC_PR_FGD
-        labels[~(reach | (strange & far_zone))] = cv2.GC_BGD
+        labels[(strange | came) & (reach | far_zone) & (labels != cv2.GC_BGD)] = cv2.GC_PR_FGD
+        came_core = cv2.erode(came.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        labels[came_core & strange & reach & (labels != cv2.GC_BGD)] = cv2.GC_FGD
+        labels[uncovered & (labels != cv2.GC_BGD)] = cv2.GC_PR_BGD
+        labels[uncovered & ~strange] = cv2.GC_BGD
+        labels[back & (labels != cv2.GC_BGD)] = cv2.GC_PR_BGD
+        labels[back if expected is None else back & ~expected] = cv2.GC_BGD
+        labels[~(reach | ((strange | came) & far_zone))] = cv2.GC_BGD
         labels[hand & ((probability > 0.6) | core)] = cv2.GC_BGD
         labels[arm & (probability > 0.3)] = cv2.GC_BGD
         labels[:_RING_PX], labels[-_RING_PX:], labels[:, :_RING_PX], labels[:, -_RING_PX:] = (cv2.GC_BGD,) * 4
-        object_mask = self._cut(view.picture, labels)
+        if evidence is not None:
+            evidence.steer_cut(labels)
+        known = back | front
+        object_mask = _solid(
+            (came | (expected & ~back & ~uncovered if expected is not None else came)) & (labels != cv2.GC_BGD)
+        )
+        unknown = ~known & (reach if expected is None else expected) & ~hand
+        if unknown.sum() > UNKNOWN_SHARE * max(int(object_mask.sum()), 1):  # colours decide what the room does not
+            object_mask = np.where(known, object_mask, self._cut(view.picture, labels))
         grips = [self._grasp_zone(view, frame, [hand], GRIP_M * m_px) for hand in holders or hands]
         # A second hand may take the thing over, not bring another.
         object_mask = self._parts(object_mask & ~hand, grips, None if holders else expected)
-        if expected is None and (object_mask & (strange | goes_along)).sum() < SPOKEN_FOR * object_mask.sum():
+        if expected is None and (object_mask & (strange | goes_along | came)).sum() < SPOKEN_FOR * object_mask.sum():
             object_mask[:] = False
         return object_mask, hand | arm
+
+    def _left_behind(self, view: ColorView, expected: np.ndarray | None, holder: int | None) -> np.ndarray:
+        """(h, w) bool: where nothing that goes with the hand can be, should it be without motion of its own."""
+        known = self._steps_px
+        step = (
+            known.get(holder, np.zeros(2))
+            if holder is not None
+            else max(known.values(), key=np.linalg.norm, default=np.zeros(2))
+        )
+        if np.linalg.norm(step) < UNCOVERING_PX:
+            return np.zeros(view.picture.shape[:2], bool)
+        if expected is None:
+            return np.ones(view.picture.shape[:2], bool)
+        shift = np.array([[1, 0, step[0] * view.scale], [0, 1, step[1] * view.scale]], np.float32)
+        size = (expected.shape[1], expected.shape[0])
+        return cv2.warpAffine(expected.astype(np.uint8), shift, size) == 0
 
     @staticmethod
     def _moving(
@@ -281,6 +349,22 @@ class ColorMasks:
                        far + 0.09 * m_px * across, far - 0.09 * m_px * across]  # fmt: skip
             cv2.fillConvexPoly(out, np.rint(corners).astype(np.int32), 1)
         return out > 0
+
+
+def _like_around(picture: np.ndarray, back: np.ndarray) -> np.ndarray:
+    """(h, w) bool: coloured like the room (h, w) bool next to it."""
+    size = (0, 0)
+    weight = cv2.GaussianBlur(back.astype(np.float32), size, LIKE_REACH_PX)
+    shown = cv2.GaussianBlur(picture.astype(np.float32) * back[..., None], size, LIKE_REACH_PX)
+    gap = np.abs(picture - shown / np.maximum(weight, 1e-3)[..., None]).max(2)
+    return (weight > 0.02) & (gap < LIKE_GREY)
+
+
+def _solid(mask: np.ndarray) -> np.ndarray:
+    """(h, w) bool without specks, and without holes."""
+    closed = cv2.morphologyEx(cv2.medianBlur(mask.astype(np.uint8), 3), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    outlines, _ = cv2.findContours(closed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return cv2.drawContours(np.zeros_like(closed), outlines, -1, 1, cv2.FILLED) > 0
 
 
 def _affine(flow: np.ndarray, mask: np.ndarray) -> np.ndarray:

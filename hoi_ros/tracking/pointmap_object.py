@@ -36,6 +36,8 @@ class FollowedObject:
         self.motion = np.eye(4)
         self.carried = pose
         """(4, 4) where the hand alone would have carried it in the last frame."""
+        self.travelled = 0.0
+        """Radians of all its turning since it was met, forth and back."""
         self.spin = np.zeros(3)
         """(3,) radians a frame that it lately turned beyond the hand, camera axes."""
         self.shares = np.zeros(0)

@@ -116,7 +116,7 @@ class Observations:
 def bundle_adjust(
     poses: np.ndarray, points: np.ndarray, seen: Observations, camera: CameraIntrinsics, *,
     point_prior: np.ndarray, point_information: np.ndarray, motion_priors: list[PosePrior | None],
-    sigma_px: float = 1.0, iterations: int = 6,
+    sigma_px: float = 1.0, iterations: int = 15,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
     """Poses and points that explain all observations together; the points are eliminated (Schur complement).
 

@@ -35,19 +35,18 @@ from hoi_ros.tracking.pointmap_places import (
     shown_at,
     unprojected,
 )
+from hoi_ros.tracking.pointmap_points import adjust, point_sigma, pose_covariance, refine
 from hoi_ros.tracking.pointmap_structure import (
-    Observations,
     PosePrior,
-    bundle_adjust,
     depth_prior_information,
     fit_pose,
-    pixel_jacobians,
     projected,
 )
 
 GRASP_PULL, MASK_STEP, MASK_PULL, SPIN_KEPT = 0.9, 0.3, 0.1, 0.8
 CARRIED = "from colour alone: too plain or too fast to be followed itself, taken to move with the hand"
-_FIRM_LIMIT = 1 / 0.0007**2
+START_SHARE = 0.12
+"""Of the hands' pixels that a thing must show as many to be taken for held."""
 
 
 class ColorTracker:
@@ -72,7 +71,8 @@ class ColorTracker:
         """Forget the object; the next one gets a new id."""
         self._masks = ColorMasks()
         self._object: FollowedObject | None = None
-        self._seen_in_grasp = 0
+        self._seen_in_grasp, self._start_area = 0, 0
+        self._taken: np.ndarray | None = None
         self._expected: np.ndarray | None = None
         self._gray: np.ndarray | None = None
 
@@ -101,6 +101,8 @@ class ColorTracker:
         hands = [hand for hand in hands if np.isfinite(hand.joints_camera).all() and hand.joints_camera[:, 2].min() > 0]
         if init_mask is not None:
             self._object, self._expected, self._seen_in_grasp = None, init_mask, self._config.start_frames
+        self._masks.watch(frame, hands, self._taken)
+        self._taken = None
         result = self._next(frame, gray, hands, hand_faces)
         self._gray = gray
         return result
@@ -115,6 +117,7 @@ class ColorTracker:
         holder = None if self._object is None else self._object.holder
         mask, hand_mask = self._masks.segment(view, frame, hands, expected, self._gray, holder)
         full, full_hand = view.paste(mask, gray.shape), view.paste(hand_mask, gray.shape)
+        self._taken = full | full_hand
         enough = full.sum() >= self._config.min_object_px
         self._expected = full if enough else None
         if self._object is None:
@@ -143,7 +146,13 @@ class ColorTracker:
     # Starting
 
     def _wait(self, frame, gray, hands, mask, hand_mask, enough: bool) -> ObjectObservation:
-        self._seen_in_grasp = self._seen_in_grasp + 1 if enough else 0
+        # Growing still means that more of it is about to be told from what it lies on.
+        area, hands_area = int(mask.sum()), int(hand_mask.sum())
+        steady = self._start_area == 0 or self._start_area / 1.25 < area < self._start_area * 1.25
+        steady &= area > START_SHARE * hands_area
+        self._start_area = area if enough else 0
+        given = self._seen_in_grasp >= self._config.start_frames
+        self._seen_in_grasp = self._seen_in_grasp + 1 if enough and (steady or given) else 0
         if self._seen_in_grasp < self._config.start_frames:
             return self._idle("waiting", "something may be held" if enough else "nothing held", hand_mask)
         depth = grasp_depth(frame.intrinsics, hands, mask)
@@ -218,7 +227,7 @@ class ColorTracker:
         used = used[inside & ~mask_at(hand_mask, pixels[used])]
         pose, fits = prior.T_camera_object, np.zeros(0, bool)
         if len(used) >= config.min_points:
-            sigma = self._point_sigma(used, prior.T_camera_object, frame.intrinsics)
+            sigma = point_sigma(track, used, prior.T_camera_object, frame.intrinsics)
             fit = fit_pose(track.points[used], pixels[used], sigma, prior, frame.intrinsics, prior.T_camera_object)
             pose, fits = fit.T_camera_object, fit.errors_px < np.maximum(config.inlier_px, 2 * sigma)
         agreeing = int(fits.sum())
@@ -237,18 +246,19 @@ class ColorTracker:
         if track.starved > config.lost_frames and self._strayed(prior, mask, frame.intrinsics):
             return self._lose(hand_mask, "its outline is not where the hand should have carried it")
         track.motion = pose @ invert_transform(track.pose)
+        track.travelled += float(rotation_angle(track.motion[:3, :3]))
         track.spin += 0.4 * (so3_log(pose[:3, :3] @ track.carried[:3, :3].T) - track.spin)
         track.pose, track.lost, track.lost_frames, track.mask = nearest_rigid(pose), False, 0, mask
         track.alive[:] = False
         track.alive[used[fits]] = True
         track.pixels = np.where(track.alive[:, None], pixels, track.pixels)
-        self._refine(used[fits], frame.intrinsics)
+        refine(track, used[fits], frame.intrinsics)
         self._remember_hands(hands, mask)
         is_keyframe = False
         if agreeing >= config.min_points and self._turned() > np.radians(config.keyframe_angle_deg):
             self._seed(frame, gray, mask, hand_mask, grasp_depth(frame.intrinsics, hands, mask))
             self._add_keyframe(frame, gray, self._prior(prior.T_camera_object, 0.5))
-            self._adjust(frame.intrinsics)
+            adjust(track, config.window, config.min_points, frame.intrinsics)
             is_keyframe = True
         elif track.alive.sum() < 40:
             self._seed(frame, gray, mask, hand_mask, grasp_depth(frame.intrinsics, hands, mask))
@@ -307,36 +317,10 @@ class ColorTracker:
         )
         old = track.pixels[index].astype(np.float32)
         start = (old + now - before).astype(np.float32)
-        new, found = followed_patches(self._gray, gray, old, start)
-        back, returned = followed_patches(gray, self._gray, new, old)
-        good = found & returned & (np.linalg.norm(back - old, axis=1) < 0.7)
+        new, good = followed_patches(self._gray, gray, old, start)
         good &= ((new > 8) & (new < (gray.shape[1] - 9, gray.shape[0] - 9))).all(1)
         pixels[index], fine[index] = new, good
         return pixels, fine
-
-    def _point_sigma(self, index: np.ndarray, pose: np.ndarray, camera: CameraIntrinsics) -> np.ndarray:
-        """(N,) pixels: what the points' own uncertainty does to where they show."""
-        track = self._known()
-        _, seen = projected(track.points[index], pose, camera)
-        jacobian = pixel_jacobians(seen, camera) @ pose[:3, :3]
-        covariance = jacobian @ np.linalg.inv(track.information[index]) @ jacobian.transpose(0, 2, 1)
-        return np.sqrt(0.7**2 + np.trace(covariance, axis1=1, axis2=2) / 2)
-
-    def _refine(self, index: np.ndarray, camera: CameraIntrinsics) -> None:
-        """Each followed point takes in where it was just seen: an information filter with doubt about the pose."""
-        track = self._known()
-        if not len(index):
-            return
-        found, seen = projected(track.points[index], track.pose, camera)
-        jacobian = pixel_jacobians(seen, camera) @ track.pose[:3, :3]
-        error = track.pixels[index] - found
-        weight = 1 / (3.0**2 * (1 + (error**2).sum(1) / 9))
-        added = np.einsum("n,nij,nik->njk", weight, jacobian, jacobian)
-        information = track.information[index] + added
-        right = np.einsum("n,nij,ni->nj", weight, jacobian, error)
-        track.points[index] += np.linalg.solve(information, right[..., None])[..., 0]
-        growth = np.linalg.norm(information, axis=(1, 2), keepdims=True)
-        track.information[index] = information * np.minimum(1, _FIRM_LIMIT / growth)
 
     # Key views
 
@@ -350,33 +334,6 @@ class ColorTracker:
         track = self._known()
         index = np.flatnonzero(track.alive)
         track.keyframes.append(KeyView(gray, track.pose.copy(), prior, index, track.pixels[index].copy()))
-
-    def _adjust(self, camera: CameraIntrinsics) -> None:
-        """Bundle adjustment over the last key views; points and the present pose follow."""
-        track = self._known()
-        views = track.keyframes[-self._config.window :]
-        view = np.concatenate([np.full(len(k.points), i) for i, k in enumerate(views)])
-        point = np.concatenate([k.points for k in views])
-        pixels = np.concatenate([k.pixels for k in views])
-        count = np.bincount(point, minlength=len(track.points))
-        chosen = np.flatnonzero(count >= 2)
-        if len(chosen) < self._config.min_points or len(views) < 2:
-            return
-        number = np.full(len(track.points), -1)
-        number[chosen] = np.arange(len(chosen))
-        keep = number[point] >= 0
-        before = np.stack([k.T_camera_object for k in views])
-        poses, points, information = bundle_adjust(
-            before, track.points[chosen], Observations(view[keep], number[point[keep]], pixels[keep]), camera,
-            point_prior=track.prior[chosen], point_information=track.prior_information[chosen],
-            motion_priors=[k.prior for k in views],
-        )  # fmt: skip
-        track.points[chosen] = points
-        growth = np.linalg.norm(information, axis=(1, 2), keepdims=True)
-        track.information[chosen] = information * np.minimum(1, _FIRM_LIMIT / growth)
-        for k, pose in zip(views, poses):
-            k.T_camera_object = pose
-        track.pose = nearest_rigid(poses[-1])
 
     # Reporting
 
@@ -410,12 +367,14 @@ class ColorTracker:
         return ObjectObservation(
             "tracking", track.object_id, track.pose.copy(), T_hand, track.holder, mask, hand_mask, is_keyframe, inliers,
             message=CARRIED if track.starved else "from colour alone: size and distance are the hand's",
+            covariance=pose_covariance(track),
         )  # fmt: skip
 
     def _lose(self, hand_mask: np.ndarray | None, why: str) -> ObjectObservation:
         track = self._known()
         track.lost, track.lost_frames = True, track.lost_frames + 1
-        if track.lost_frames > self._config.give_up_frames:
+        hardly_known = track.followed < self._config.start_frames
+        if track.lost_frames > (self._config.lost_frames if hardly_known else self._config.give_up_frames):
             self._object, self._seen_in_grasp, self._expected = None, 0, None
         return ObjectObservation("lost", track.object_id, hand_mask=hand_mask, message=f"object lost: {why}")
 

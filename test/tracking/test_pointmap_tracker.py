@@ -56,7 +56,7 @@ def follow(rows, gone_from: int = 1000, tracker: ColorTracker | None = None):
 def test_a_carried_thing_is_followed_and_its_pixels_found():
     rows = course(30.0)
     seen, turns = follow(rows)
-    assert [o.state for o in seen][3:] == ["tracking"] * (len(rows) - 3)
+    assert [o.state for o in seen][4:] == ["tracking"] * (len(rows) - 4)
     found, truth, _ = turns[-1]
     assert degrees(truth) > 25 and degrees(found @ invert_transform(truth)) < 8
     middle = np.append(rows[2][0][:3, 3], 1)
@@ -76,10 +76,10 @@ def test_a_thing_turned_by_the_fingers_is_seen_to_turn_and_the_right_way():
 
 def test_what_is_gone_is_reported_lost_and_given_up():
     tracker = ColorTracker()
-    seen, _ = follow(course(10.0, 19), gone_from=8, tracker=tracker)
-    assert seen[7].state == "tracking"
+    seen, _ = follow(course(10.0, 21), gone_from=10, tracker=tracker)
+    assert seen[9].state == "tracking"
     assert seen[-1].state in ("lost", "waiting") and seen[-1].T_camera_object is None and seen[-1].message
-    assert sum(o.state == "tracking" for o in seen[8:]) <= 6
+    assert sum(o.state == "tracking" for o in seen[10:]) <= 6
 
 
 def test_nothing_is_tracked_without_a_hand_or_without_a_thing():

@@ -1,0 +1,79 @@
+"""The followed points of an object and how well they are known: an information filter, adjustment over key views."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hoi_ros.datatypes import CameraIntrinsics
+from hoi_ros.geometry import nearest_rigid
+from hoi_ros.tracking.pointmap_object import FollowedObject
+from hoi_ros.tracking.pointmap_structure import Observations, bundle_adjust, pixel_jacobians, projected
+
+_FIRM_LIMIT = 1 / 0.0007**2
+_TURN_SIGMA_RAD, _TURN_SHARE = 0.09, 0.35
+"""How far a turn is off from the start, and what share of all turning since: relief that is not known scales it."""
+_DEPTH_SHARE, _ACROSS_SHARE = 0.08, 0.015
+"""How far the middle is off along and across its ray, as a share of the distance: hands differ in size."""
+
+
+def point_sigma(track: FollowedObject, index: np.ndarray, pose: np.ndarray, camera: CameraIntrinsics) -> np.ndarray:
+    """(N,) pixels: what the points' own uncertainty does to where they show."""
+    _, seen = projected(track.points[index], pose, camera)
+    jacobian = pixel_jacobians(seen, camera) @ pose[:3, :3]
+    covariance = jacobian @ np.linalg.inv(track.information[index]) @ jacobian.transpose(0, 2, 1)
+    return np.sqrt(0.7**2 + np.trace(covariance, axis1=1, axis2=2) / 2)
+
+
+def refine(track: FollowedObject, index: np.ndarray, camera: CameraIntrinsics) -> None:
+    """Each followed point takes in where it was just seen: an information filter with doubt about the pose."""
+    if not len(index):
+        return
+    found, seen = projected(track.points[index], track.pose, camera)
+    jacobian = pixel_jacobians(seen, camera) @ track.pose[:3, :3]
+    error = track.pixels[index] - found
+    weight = 1 / (3.0**2 * (1 + (error**2).sum(1) / 9))
+    added = np.einsum("n,nij,nik->njk", weight, jacobian, jacobian)
+    information = track.information[index] + added
+    right = np.einsum("n,nij,ni->nj", weight, jacobian, error)
+    track.points[index] += np.linalg.solve(information, right[..., None])[..., 0]
+    growth = np.linalg.norm(information, axis=(1, 2), keepdims=True)
+    track.information[index] = information * np.minimum(1, _FIRM_LIMIT / growth)
+
+
+def adjust(track: FollowedObject, window: int, min_points: int, camera: CameraIntrinsics) -> None:
+    """Bundle adjustment over the last key views; points and the present pose follow."""
+    views = track.keyframes[-window:]
+    view = np.concatenate([np.full(len(k.points), i) for i, k in enumerate(views)])
+    point = np.concatenate([k.points for k in views])
+    pixels = np.concatenate([k.pixels for k in views])
+    count = np.bincount(point, minlength=len(track.points))
+    chosen = np.flatnonzero(count >= 2)
+    if len(chosen) < min_points or len(views) < 2:
+        return
+    number = np.full(len(track.points), -1)
+    number[chosen] = np.arange(len(chosen))
+    keep = number[point] >= 0
+    before = np.stack([k.T_camera_object for k in views])
+    poses, points, information = bundle_adjust(
+        before, track.points[chosen], Observations(view[keep], number[point[keep]], pixels[keep]), camera,
+        point_prior=track.prior[chosen], point_information=track.prior_information[chosen],
+        motion_priors=[k.prior for k in views],
+    )  # fmt: skip
+    track.points[chosen] = points
+    growth = np.linalg.norm(information, axis=(1, 2), keepdims=True)
+    track.information[chosen] = information * np.minimum(1, _FIRM_LIMIT / growth)
+    for k, pose in zip(views, poses):
+        k.T_camera_object = pose
+    track.pose = nearest_rigid(poses[-1])
+
+
+def pose_covariance(track: FollowedObject) -> np.ndarray:
+    """(6, 6) of the pose: translation (m) of the object's middle, then rotation (rad), camera axes."""
+    middle = track.pose[:3, :3] @ track.middle + track.pose[:3, 3]
+    distance = float(np.linalg.norm(middle))
+    ray = middle / max(distance, 1e-6)
+    along = np.outer(ray, ray)
+    out = np.zeros((6, 6))
+    out[:3, :3] = (_DEPTH_SHARE * distance) ** 2 * along + (_ACROSS_SHARE * distance) ** 2 * (np.eye(3) - along)
+    out[3:, 3:] = np.eye(3) * min(_TURN_SIGMA_RAD + _TURN_SHARE * track.travelled, np.pi) ** 2
+    return out

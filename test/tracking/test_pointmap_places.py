@@ -1,0 +1,38 @@
+"""Patches that turn are found where they are."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from hoi_ros.tracking.pointmap_places import followed_patches
+
+
+def print_of_a_thing(seed: int = 2) -> np.ndarray:
+    """(240, 320) uint8 smooth random print."""
+    noise = np.random.default_rng(seed).random((240, 320)).astype(np.float32)
+    soft = cv2.GaussianBlur(noise, (0, 0), 2.5)
+    return np.clip(128 + 900 * (soft - soft.mean()), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("degrees", "scale"), [(0.0, 1.0), (10.0, 1.0), (-12.0, 1.06)])
+def test_a_turned_print_is_followed_to_a_fraction_of_a_pixel(degrees, scale):
+    source = print_of_a_thing()
+    change = cv2.getRotationMatrix2D((160, 120), degrees, scale)
+    change[:, 2] += (4.3, -2.6)
+    target = cv2.warpAffine(source, change, (320, 240), borderMode=cv2.BORDER_REFLECT)
+    grid = np.stack(np.meshgrid(np.arange(110, 211, 10), np.arange(70, 171, 10)), -1).reshape(-1, 2).astype(np.float32)
+    truth = grid @ change[:, :2].T + change[:, 2]
+    start = (grid + np.float32([4.0, -2.0])).astype(np.float32)
+    found, good = followed_patches(source, target, grid, start)
+    errors = np.linalg.norm(found - truth, axis=1)[good]
+    assert good.mean() > 0.9
+    assert np.median(errors) < 0.1 and np.percentile(errors, 95) < 0.3
+
+
+def test_what_is_gone_is_not_followed():
+    source = print_of_a_thing()
+    grid = np.stack(np.meshgrid(np.arange(110, 211, 20), np.arange(70, 171, 20)), -1).reshape(-1, 2).astype(np.float32)
+    _, good = followed_patches(source, print_of_a_thing(9), grid, grid.copy())
+    assert good.mean() < 0.3
