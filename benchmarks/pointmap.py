@@ -1,10 +1,14 @@
-"""Tracking and reconstruction from colour alone: depth is withheld from the simulator's `rotate` scenes.
+"""Tracking and reconstruction from colour alone: depth is withheld from the simulator's scenes.
 
-    python benchmarks/pointmap.py [--objects box mug drill bottle] [--frames 120] [--network FILE] [--rgbd DIR]
+    python benchmarks/pointmap.py [--scenes rotate:box replay:FILE.npz#12 ...] [--frames 120] [--masks] [--meshes DIR]
+        [--network FILE] [--rgbd DIR]
 
-Hands are the embedded estimator's without depth. The object frame is tied to the true one in the first tracked frame,
-then nothing is fitted. `hand alone`: the object takes part in the wrist's motion, nothing else is looked at. Relative
-rotation as SHOWMe scores it: between frames 1, 10 and 30 apart. With --network, also the pairwise network's motion
+Hands are HandOS' without depth. The object frame is tied to the true one in the first tracked frame, then nothing is
+fitted; of captured grasps the frames count in which the hand holds the thing, forth and back. `hand alone`: the object
+takes part in the wrist's motion from the first tracked frame on, nothing else is looked at. `ADD-S, first distance
+given`: all distances multiplied by what makes that of the first tracked frame true, since a hand of unknown size
+leaves the scale open. `beyond 3 sigma`: tracked frames whose turn is further off than three stated sigmas.
+Relative rotation as SHOWMe scores it: between frames 1, 10 and 30 apart. With --network, also its motion
 between two views of held-out things; with --rgbd, its pointmaps on real colour against real depth.
 """
 
@@ -35,6 +39,8 @@ from hoi_ros.tracking.pointmap_tracker import ColorTracker
 from hoi_ros.training.pointmap_pairs import PairConfig, PairStream
 
 GAPS = (1, 10, 30)
+LEAD = 30
+"""Frames shown before a captured hand takes hold."""
 
 
 @dataclass
@@ -52,14 +58,21 @@ class Score:
     tie: np.ndarray | None = None
     object_id: int = 0
     surface: str = ""
+    scaled_adds_m: list[float] = field(default_factory=list)
+    beyond: list[bool] = field(default_factory=list)
+    carried: int = 0
+
+    def missed(self) -> None:
+        """A frame that counts, without an answer yet."""
+        for errors in (self.add_m, self.adds_m, self.scaled_adds_m):
+            errors.append(np.inf)
+        self.lost += 1
 
     def take(self, index: int, pose: np.ndarray | None, truth: np.ndarray, points: np.ndarray, object_id: int = 0):
         """One frame's answer."""
         if pose is None:
             if self.tie is not None:
-                self.lost += 1
-                self.add_m.append(np.inf)
-                self.adds_m.append(np.inf)
+                self.missed()
             return
         if self.tie is None or object_id != self.object_id:
             self.restarts += self.tie is not None
@@ -70,17 +83,19 @@ class Score:
         self.add_m.append(float(np.linalg.norm(a - b, axis=1).mean()))
         self.adds_m.append(float(cKDTree(a).query(b)[0].mean()))
 
-    def row(self, name: str, method: str, frames: int) -> str:
+    def row(self, name: str, method: str) -> str:
         """A Markdown row."""
         if not self.poses:
             return f"| {name} | {method} | never started |"
         turns = [np.degrees(rotation_angle(a[:3, :3] @ b[:3, :3].T)) for a, b in self.poses.values()]
         shifts = [1e3 * np.linalg.norm(a[:3, 3] - b[:3, 3]) for a, b in self.poses.values()]
         cells = [
-            f"{len(self.poses)} of {frames}", f"{self.lost} / {self.restarts}",
+            f"{len(self.poses)}", f"{self.lost} / {self.restarts} / {self.carried}",
             " / ".join(f"{np.median(self.relative(gap)):.1f}" if self.relative(gap) else "-" for gap in GAPS),
             f"{np.median(turns):.0f} / {turns[-1]:.0f}", f"{np.median(shifts):.0f} / {shifts[-1]:.0f}",
             f"{area_under_curve(np.array(self.add_m)):.1f}", f"{area_under_curve(np.array(self.adds_m)):.1f}",
+            f"{area_under_curve(np.array(self.scaled_adds_m)):.1f}" if self.scaled_adds_m else "-",
+            f"{100 * np.mean(self.beyond):.0f}" if self.beyond else "-",
             f"{np.median(self.overlap):.2f}" if self.overlap else "-",
             f"{np.median(self.ms):.0f} / {np.percentile(self.ms, 95):.0f}" if self.ms else "-",
         ]  # fmt: skip
@@ -97,16 +112,20 @@ class Score:
         return out
 
 
-def run(name: str, frames: int, seed: int) -> dict[str, Score]:
+def run(scene: str, frames: int, seed: int, meshes: Path | None, masks: bool) -> dict[str, Score]:
     """Both methods on one simulated thing."""
-    simulator = Simulator(f"rotate:{name}", SimulatorConfig(seed=seed))
-    estimator = create_hand_estimator(HandConfig(), "cpu")
+    replayed = scene.startswith("replay:")
+    simulator = Simulator(scene, SimulatorConfig(seed=seed, object=str(meshes) if replayed and meshes else ""))
+    estimator = create_hand_estimator(HandConfig(handos_masks=masks), "cpu")
     faces = {side: estimator.faces(side) for side in ("left", "right")}
     mesh = next(iter(simulator.object_meshes().values()))
     points = np.asarray(mesh.vertices, np.float64)[:: max(1, len(mesh.vertices) // 500)]
-    tracker, scores = ColorTracker(), {"colour": Score(), "hand alone": Score()}
+    tracker, scores, scaled = ColorTracker(), {"colour": Score(), "hand alone": Score()}, Score()
     shape, volume = ColorDepth(), ObjectReconstructor(device="cpu")
-    for index in range(frames):
+    held = round(simulator.scene.held_from_s * simulator.config.fps) if replayed else 0
+    first, end = (max(0, held - LEAD), 2 * simulator.once_frames - held) if replayed else (0, frames)
+    scale = np.nan
+    for index in range(first, end):
         full = simulator.frame(index)
         assert full.truth is not None
         truth = next(iter(full.truth.T_camera_object.values()))
@@ -118,12 +137,36 @@ def run(name: str, frames: int, seed: int) -> dict[str, Score]:
         depth = shape.depth(frame, seen, tracker.middle_object, tracker.points_object())
         if depth is not None:
             volume.integrate(replace(frame, depth_m=depth), seen)
+        started = scores["colour"].tie is not None or seen.T_camera_object is not None
+        if replayed and index >= held and not started:
+            scores["colour"].missed()
+        if seen.T_camera_object is not None and not np.isfinite(scale):
+            middle = transform_points(seen.T_camera_object, tracker.middle_object[None])[0]
+            scale = float(transform_points(truth, points.mean(0)[None])[0, 2] / middle[2])
         scores["colour"].take(index, seen.T_camera_object, truth, points, seen.object_id)
+        scaled.take(index, _scaled(seen.T_camera_object, scale), truth, points, seen.object_id)
+        if seen.T_camera_object is not None and seen.covariance is not None:
+            found, true = scores["colour"].poses[index]
+            sigma = float(np.sqrt(seen.covariance[3:, 3:].max()))
+            scores["colour"].beyond.append(bool(rotation_angle(found[:3, :3] @ true[:3, :3].T) > 3 * sigma))
+            scores["colour"].carried += seen.inlier_fraction == 0
         if seen.mask is not None:
             scores["colour"].overlap.append(_overlap(seen, full))
-        scores["hand alone"].take(index, hands[0].T_camera_wrist if hands else None, truth, points)
+        if started:
+            holder = next((hand for hand in hands if hand.track_id == seen.hand_track_id), hands[0] if hands else None)
+            scores["hand alone"].take(index, holder.T_camera_wrist if holder else None, truth, points)
+    scores["colour"].scaled_adds_m += scaled.adds_m
     scores["colour"].surface = _surface_row(volume.extract_mesh(), mesh, scores["colour"].tie)
     return scores
+
+
+def _scaled(pose: np.ndarray | None, scale: float) -> np.ndarray | None:
+    """The pose with the camera's distances multiplied."""
+    if pose is None:
+        return None
+    out = pose.copy()
+    out[:3, 3] *= scale
+    return out
 
 
 def _surface_row(found: TriangleMesh | None, true: TriangleMesh, tie: np.ndarray | None) -> str:
@@ -206,22 +249,26 @@ def network_on_real(network: PointmapNetwork, folder: Path) -> str:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="the held object from colour alone")
-    parser.add_argument("--objects", nargs="*", default=["box", "mug", "drill", "bottle"])
-    parser.add_argument("--frames", type=int, default=120)
+    parser.add_argument("--scenes", nargs="*", default=[f"rotate:{name}" for name in ("box", "mug", "drill", "bottle")])
+    parser.add_argument("--meshes", type=Path, help="folder with the meshes of what captured hands hold")
+    parser.add_argument("--masks", action="store_true", help="use the hand network's masks (handos_masks)")
+    parser.add_argument("--frames", type=int, default=120, help="frames of scenes that are no captured grasp")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--network", type=Path, help="pointmap network to weigh as well")
     parser.add_argument("--pairs", type=int, default=60, help="pairs that the network is weighed on")
     parser.add_argument("--rgbd", type=Path, help="folder of real frames with depth, for the network")
     options = parser.parse_args()
-    if options.objects:
-        columns = ("object", "method", "tracked", "lost / new ids", "relative rotation deg, 1 / 10 / 30 frames",
-                   "rotation deg median / end", "translation mm median / end", "ADD AUC", "ADD-S AUC", "mask IoU",
-                   "ms p50 / p95")  # fmt: skip
+    if options.scenes:
+        columns = ("scene", "method", "tracked", "missed / new ids / carried by the hand",
+                   "relative rotation deg, 1 / 10 / 30 frames",
+                   "rotation deg median / end", "translation mm median / end", "ADD AUC", "ADD-S AUC",
+                   "ADD-S, first distance given", "beyond 3 sigma %", "mask IoU", "ms p50 / p95")  # fmt: skip
         print(f"| {' | '.join(columns)} |\n|" + "---|" * len(columns))
     surfaces = []
-    for name in options.objects:
-        for method, score in run(name, options.frames, options.seed).items():
-            print(score.row(name, method, options.frames), flush=True)
+    for scene in options.scenes:
+        name = scene if not scene.startswith("replay:") else "#" + scene.partition("#")[2]
+        for method, score in run(scene, options.frames, options.seed, options.meshes, options.masks).items():
+            print(score.row(name, method), flush=True)
             surfaces += [f"{name}: {score.surface}"] if score.surface else []
     print("\n".join(["", *surfaces]))
     if options.network:

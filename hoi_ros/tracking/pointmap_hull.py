@@ -8,6 +8,8 @@ import numpy as np
 from hoi_ros.datatypes import CameraIntrinsics, ObjectObservation, RgbdFrame
 from hoi_ros.geometry import invert_transform
 
+_EXTENT_OF_LENGTH, _NARROWEST_M, _WIDEST_M = 1.4, 0.09, 0.3
+
 
 class SilhouetteHull:
     """Visual hull on a grid in the object frame (Laurentini, PAMI 1994), with pixels behind hands left undecided."""
@@ -142,7 +144,8 @@ class ColorDepth:
         if pose is None or mask is None:
             return None
         if self._hull is None or observation.object_id != self._object_id:
-            self._hull, self._object_id = SilhouetteHull(middle_object), observation.object_id
+            extent = _likely_extent(mask, pose, middle_object, frame.intrinsics)
+            self._hull, self._object_id = SilhouetteHull(middle_object, extent), observation.object_id
         if not observation.is_keyframe:
             return None
         self._hull.carve(mask, observation.hand_mask, pose, frame.intrinsics)
@@ -152,3 +155,13 @@ class ColorDepth:
         if len(points_object):
             depth = bent_to_points(depth, points_object @ pose[:3, :3].T + pose[:3, 3], frame.intrinsics)
         return depth
+
+
+def _likely_extent(mask: np.ndarray, pose: np.ndarray, middle: np.ndarray, camera: CameraIntrinsics) -> float:
+    """Metres a side of the cube that surely holds a thing: few views carve little along their rays."""
+    rows, columns = np.nonzero(mask)
+    if not len(rows):
+        return _WIDEST_M
+    distance = float((pose[:3, :3] @ middle + pose[:3, 3])[2])
+    longest_px = float(np.hypot(np.ptp(rows) + 1, np.ptp(columns) + 1))
+    return float(np.clip(_EXTENT_OF_LENGTH * longest_px * distance / camera.fx, _NARROWEST_M, _WIDEST_M))
