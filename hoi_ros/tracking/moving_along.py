@@ -55,6 +55,7 @@ class MovingAlong:
         hand_mask: np.ndarray,
         intrinsics: CameraIntrinsics,
         poses: Mapping[str, np.ndarray],
+        arm: np.ndarray | None = None,
     ) -> np.ndarray:
         """Loose parts that moved as the object or the hand did, while the background stayed: under a still camera.
 
@@ -66,6 +67,7 @@ class MovingAlong:
             hand_mask: (H, W) bool.
             intrinsics: of the frame.
             poses: 'object' and 'hand' to their poses (4, 4) in the camera.
+            arm: (h, w) bool pixels of forearms: what adjoins them is sleeve, which moves along as well.
 
         Returns:
             (h, w) bool.
@@ -76,6 +78,8 @@ class MovingAlong:
         room = patch.points[background].astype(np.float64)
         room = room[:: max(1, len(room) // SAMPLE)]
         for part in connected_parts(loose, patch, max(30, LEAST_PX // patch.stride**2)):
+            if arm is not None and (part & arm).any():
+                continue
             rows = np.flatnonzero(part)
             rows = rows[:: max(1, len(rows) // SAMPLE)]
             points = patch.points.reshape(-1, 3)[rows].astype(np.float64)

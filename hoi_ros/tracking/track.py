@@ -14,7 +14,7 @@ from hoi_ros.tracking.certainty import TurnCertainty
 from hoi_ros.tracking.config import TrackerConfig
 from hoi_ros.tracking.foreign import ForeignSurface
 from hoi_ros.tracking.keyframes import KeyframeStore, make_keyframe
-from hoi_ros.tracking.masks import dilated, grasp_components
+from hoi_ros.tracking.masks import dilated, forearm_mask, grasp_components
 from hoi_ros.tracking.model import Rendering, SurfelModel
 from hoi_ros.tracking.moving_along import MovingAlong
 from hoi_ros.tracking.patch import Patch
@@ -36,6 +36,9 @@ class View:
     patch: Patch
     hand_mask: np.ndarray
     candidates: np.ndarray
+    """Neither hand nor, where the model does not claim it, table and wall."""
+    above: np.ndarray
+    """Clear of table and wall: what lies closer to them may be theirs and is not learnt."""
 
 
 @dataclass
@@ -249,12 +252,18 @@ class Track:
         background = (view.patch.depth_m > 0) & ~view.hand_mask & ~view.candidates
         poses = {"object": pose, "hand": np.asarray(holder.T_camera_wrist, np.float64)}
         hand_mask = view.patch.paste(view.hand_mask, depth_m.shape)
-        return self.along.parts(view.patch, loose, background, depth_m, hand_mask, frame.intrinsics, poses)
+        arm = dilated(forearm_mask(hands, view.patch) & view.hand_mask, 3)
+        parts = self.along.parts(view.patch, loose, background, depth_m, hand_mask, frame.intrinsics, poses, arm)
+        return self._within_reach(parts, view, mask)
 
     def parts_in_grasp(self, hands: Sequence[HandEstimate], view: View, mask: np.ndarray) -> np.ndarray:
         """What else the holding hand touches: parts that fingers cut off from the rest of the object."""
         holder = [hand for hand in hands if hand.track_id == self.hand_track_id]
         parts = grasp_components(holder, view.candidates, view.patch, self.config)
+        return self._within_reach(parts, view, mask)
+
+    def _within_reach(self, parts: np.ndarray, view: View, mask: np.ndarray) -> np.ndarray:
+        """Of parts (h, w) what lies no farther from the mask's middle than things are large."""
         if not mask.any():
             return parts
         middle = np.median(view.patch.points[mask], axis=0)

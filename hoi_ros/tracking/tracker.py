@@ -159,13 +159,13 @@ class ObjectTracker:
         rendered = None
         if self._track is not None and predicted is not None:
             rendered = self._track.model.render(predicted, patch).depth_m
-        clear = above_planes(patch.points, self._planes, self._config.plane_margin_m)
+        above = clear = above_planes(patch.points, self._planes, self._config.plane_margin_m)
         hand_mask = segment_hands(self._hands_about, faces, patch, self._skin, rendered, clear, self._config)
         candidates = (patch.depth_m > 0) & ~hand_mask
         if rendered is not None:  # what stands on the table is not cut off at its foot
-            clear |= np.abs(patch.depth_m - rendered) < 0.008
+            clear = above | (np.abs(patch.depth_m - rendered) < 0.008)
         candidates &= clear
-        return View(patch, hand_mask, candidates)
+        return View(patch, hand_mask, candidates, above)
 
     # Starting
 
@@ -339,7 +339,7 @@ class ObjectTracker:
         if good and (sure or share < LITTLE_KNOWN):
             trusted = (view.patch.depth_m > 0) & ~view.hand_mask & ~view.patch.edge_mask
             track.model.fade(view.patch, trusted, pose, rendering.visible)
-            track.model.fuse(view.patch, mask & ~dilated(view.hand_mask, 2), target.features, pose)
+            track.model.fuse(view.patch, mask & view.above & ~dilated(view.hand_mask, 2), target.features, pose)
         observation = self._accept(frame, depth, hands, view, mask, target.features, pose, share, result.residual_m)
         track.mark_foreign(view, mask, pose)
         return observation

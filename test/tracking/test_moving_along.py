@@ -12,7 +12,7 @@ from hoi_ros.tracking.patch import clean_depth, cut_patch
 STEP_M = 0.006
 
 
-def found(thing_moves=True, room_moves=False, sideways=False, body="object", frames=14) -> list[bool]:
+def found(thing_moves=True, room_moves=False, sideways=False, body="object", frames=14, arm=False) -> list[bool]:
     """Whether each frame's box is taken for going along with a body that comes nearer, maybe as the room does."""
     along, out = MovingAlong(), []
     direction = np.array([1.0, 0, 0] if sideways else [0, 0, -1.0])
@@ -29,7 +29,11 @@ def found(thing_moves=True, room_moves=False, sideways=False, body="object", fra
         thing = patch.cut(scenes.mask_of(layer)) & ~patch.edge_mask
         room = ~patch.cut(scenes.mask_of(layer)) & (patch.depth_m > 0)
         nobody = np.zeros(depth.shape, bool)
-        parts = along.parts(patch, thing, room, depth, nobody, picture.intrinsics, {body: pose})
+        sleeve = None
+        if arm:  # a strip of forearm that adjoins the box
+            sleeve = np.zeros_like(thing)
+            sleeve[:, : np.flatnonzero(thing.any(0))[0] + 2] = True
+        parts = along.parts(patch, thing, room, depth, nobody, picture.intrinsics, {body: pose}, sleeve)
         out.append(bool(parts.sum() > 0.8 * thing.sum()))
         assert out[-1] or not parts.any()
     return out
@@ -44,6 +48,10 @@ def test_a_part_that_comes_nearer_with_the_body_goes_along(body):
 def test_a_part_that_slides_sideways_goes_along_once_it_left_its_place():
     verdicts = found(sideways=True)
     assert not any(verdicts[:5]) and verdicts[-1]
+
+
+def test_a_sleeve_that_adjoins_the_forearm_does_not():
+    assert not any(found(body="hand", arm=True))
 
 
 def test_what_rests_while_the_body_moves_does_not():

@@ -411,5 +411,5 @@ def test_what_is_found_must_end_where_the_object_ends_and_have_its_colours(colum
         def color_agreement(self, *_):
             return agreement
 
-    view = View(patch, np.zeros(patch.shape, bool), candidates)
+    view = View(patch, np.zeros(patch.shape, bool), candidates, candidates)
     assert looks_like(Model(), view, np.eye(4)) is right
