@@ -1,4 +1,4 @@
-"""`handos.SegmentHead` in numpy: background, hand or object for every pixel of a crop."""
+"""`handos_segments.SegmentHead` in numpy: background, hand or object for every pixel of a crop."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _widen(x: np.ndarray) -> np.ndarray:
 
 
 def evidence_at(segments: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """`handos.evidence_at` in numpy.
+    """`handos_segments.evidence_at` in numpy.
 
     Args:
         segments: (N, H, W, 3) logits.

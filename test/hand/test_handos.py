@@ -10,8 +10,9 @@ import torch
 from handos_cases import COARSE, TINY, camera, detection, tiny_network, topology
 
 from hoi_ros.errors import InputError
-from hoi_ros.hand.handos import HandOs, attention_mask, evidence_at, is_right_hand, project_joints
+from hoi_ros.hand.handos import HandOs, attention_mask, is_right_hand, project_joints
 from hoi_ros.hand.handos_config import HandOsConfig
+from hoi_ros.hand.handos_segments import evidence_at
 from hoi_ros.hand.handos_topology import BONE_STARTS, build_topology, farthest_points
 from hoi_ros.hand.mesh_from_joints import MeshFromJoints
 from hoi_ros.hand_model import HandModel
