@@ -32,7 +32,8 @@ class StillRoom:
             color: (H, W, 3) uint8 RGB.
             busy: (H, W) bool where hands, arms or the object are or may be.
         """
-        small = _halved(color)
+        size = (color.shape[1] // 2, color.shape[0] // 2)
+        small = cv2.resize(color, size, interpolation=cv2.INTER_AREA).astype(np.float32)
         free = cv2.resize(busy.astype(np.uint8), small.shape[1::-1], interpolation=cv2.INTER_AREA) == 0
         if small.shape != self._mean.shape:
             self._forget(small)
@@ -51,23 +52,22 @@ class StillRoom:
         self._mean[new] = small[new]
         self._known |= new
 
-    def compare(self, color: np.ndarray, box: tuple[int, int, int, int], size: tuple[int, int]) -> tuple:
-        """What of a part of the picture is the room's, and what is not; of what may be a shadow on it neither.
+    def compare(self, box: tuple[int, int, int, int], size: tuple[int, int]) -> tuple:
+        """What of a part of the last picture is the room's, and what is not; of what may be a shadow on it neither.
 
         Args:
-            color: (H, W, 3) uint8 RGB.
-            box: x0, y0, x1, y1 of the part, pixels.
+            box: x0, y0, x1, y1 of the part, pixels of the whole picture.
             size: width and height of the answer.
 
         Returns:
             (h, w) bool of each, where the room is unknown neither; and (h, w) bool of what did not change lately.
         """
-        nothing = np.zeros(size[::-1], bool)
-        if self._mean.shape[:2] != (color.shape[0] // 2, color.shape[1] // 2):
-            return nothing, nothing.copy(), nothing.copy()
+        if not self._known.any():
+            nothing = np.zeros(size[::-1], bool)
+            return nothing, nothing, nothing
         x0, y0, x1, y1 = (round(v / 2) for v in box)
         part = np.s_[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)]
-        now, room, known = _halved(color)[part], self._mean[part], self._known[part]
+        now, room, known = self._last[part], self._mean[part], self._known[part]
         close = np.abs(now - room).max(2) < _CLOSE
         share = (now + 8) / (room + 8)
         level = share.mean(2)
@@ -81,8 +81,3 @@ class StillRoom:
         self._mean, self._last = small.copy(), small
         self._known = np.zeros(small.shape[:2], bool)
         self._calm = np.zeros(small.shape[:2], np.uint8)
-
-
-def _halved(color: np.ndarray) -> np.ndarray:
-    size = (color.shape[1] // 2, color.shape[0] // 2)
-    return cv2.resize(color, size, interpolation=cv2.INTER_AREA).astype(np.float32)

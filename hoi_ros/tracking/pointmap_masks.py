@@ -198,7 +198,9 @@ class ColorMasks:
         if evidence is not None:
             core &= ~(evidence.object > 0.5)
             arm &= ~(evidence.object > 0.6)
-        self._skin.learn(view.picture, core & ~(expected if expected is not None else zone & False), ~near_hand & ~arm)
+        self._skin.learn(
+            view.picture, core & ~(expected if expected is not None else np.zeros_like(zone)), ~near_hand & ~arm
+        )
         probability = cv2.blur(self._skin.probability(view.picture), (3, 3))
         hand = (silhouette & (probability > 0.3)) | (near_hand & (probability > 0.6))
         if evidence is not None:
@@ -208,7 +210,7 @@ class ColorMasks:
         if holder is not None and not holders and expected is None:
             return np.zeros((height, width), bool), hand | arm
         box = (view.x0, view.y0, view.x0 + round(width / view.scale), view.y0 + round(height / view.scale))
-        back, front, calm = self._still.compare(frame.color, box, (width, height))
+        back, front, calm = self._still.compare(box, (width, height))
         strange = self._room.strange(view.picture) & (probability < 0.5) & ~hand & ~arm & ~back
         came = front & (probability < 0.5) & ~hand & ~arm
         uncovered = front & calm & (self._left_behind(view, expected, holder) | _like_around(view.picture, back))
@@ -242,9 +244,8 @@ class ColorMasks:
         if evidence is not None:
             evidence.steer_cut(labels)
         known = back | front
-        object_mask = _solid(
-            (came | (expected & ~back & ~uncovered if expected is not None else came)) & (labels != cv2.GC_BGD)
-        )
+        sight = came if expected is None else came | (expected & ~back & ~uncovered)
+        object_mask = _solid(sight & (labels != cv2.GC_BGD))
         unknown = ~known & (reach if expected is None else expected) & ~hand
         if unknown.sum() > UNKNOWN_SHARE * max(int(object_mask.sum()), 1):  # colours decide what the room does not
             object_mask = np.where(known, object_mask, self._cut(view.picture, labels))
@@ -257,12 +258,8 @@ class ColorMasks:
 
     def _left_behind(self, view: ColorView, expected: np.ndarray | None, holder: int | None) -> np.ndarray:
         """(h, w) bool: where nothing that goes with the hand can be, should it be without motion of its own."""
-        known = self._steps_px
-        step = (
-            known.get(holder, np.zeros(2))
-            if holder is not None
-            else max(known.values(), key=np.linalg.norm, default=np.zeros(2))
-        )
+        steps = self._steps_px.values() if holder is None else [self._steps_px.get(holder, np.zeros(2))]
+        step = max(steps, key=np.linalg.norm, default=np.zeros(2))
         if np.linalg.norm(step) < UNCOVERING_PX:
             return np.zeros(view.picture.shape[:2], bool)
         if expected is None:

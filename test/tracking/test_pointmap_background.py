@@ -31,10 +31,16 @@ def learnt() -> tuple[StillRoom, np.ndarray]:
     return still, wall
 
 
+def compared(still: StillRoom, picture: np.ndarray, box=BOX, size=(WIDTH, HEIGHT)):
+    """What of a picture is the room's, without learning from it."""
+    still.learn(picture, ~FREE)
+    return still.compare(box, size)
+
+
 def test_what_came_in_is_told_from_the_room():
     still, wall = learnt()
     picture = with_thing(wall, (250, 20, 250))
-    back, front, _ = still.compare(picture, BOX, (WIDTH, HEIGHT))
+    back, front, _ = compared(still, picture)
     truth = np.zeros((HEIGHT, WIDTH), bool)
     truth[THING] = True
     assert (front & truth).sum() > 0.95 * truth.sum() and (front & ~truth).sum() < 0.02 * truth.sum()
@@ -43,12 +49,12 @@ def test_what_came_in_is_told_from_the_room():
 
 def test_a_part_is_compared_in_its_own_size():
     still, wall = learnt()
-    _, front, _ = still.compare(with_thing(wall, (250, 20, 250)), (40, 30, 70, 60), (15, 15))
+    _, front, _ = compared(still, with_thing(wall, (250, 20, 250)), (40, 30, 70, 60), (15, 15))
     assert front.shape == (15, 15) and front.mean() > 0.9
 
 
 def test_nothing_is_known_before_anything_was_seen():
-    back, front, calm = StillRoom().compare(room(), BOX, (64, 48))
+    back, front, calm = compared(StillRoom(), room(), BOX, (64, 48))
     assert not back.any() and not front.any() and not calm.any()
 
 
@@ -58,7 +64,7 @@ def test_what_hands_cover_is_not_learnt():
     busy[THING] = True
     for _ in range(8):
         still.learn(with_thing(wall, (10, 200, 10)), busy)
-    back, front, _ = still.compare(wall, BOX, (WIDTH, HEIGHT))
+    back, front, _ = compared(still, wall)
     inner = np.s_[34:56, 44:66]
     assert not back[inner].any() and not front[inner].any()
 
@@ -67,7 +73,7 @@ def test_a_shadow_is_neither():
     still, wall = learnt()
     shaded = wall.copy()
     shaded[THING] = (shaded[THING] * 0.7).astype(np.uint8)
-    back, front, _ = still.compare(shaded, BOX, (WIDTH, HEIGHT))
+    back, front, _ = compared(still, shaded)
     assert front[THING].mean() < 0.1 and back[THING].mean() < 0.3
 
 
@@ -75,7 +81,7 @@ def test_a_camera_that_moves_forgets_the_room():
     still, wall = learnt()
     other = room(7)
     still.learn(other, FREE)
-    back, front, _ = still.compare(other, BOX, (WIDTH, HEIGHT))
+    back, front, _ = still.compare(BOX, (WIDTH, HEIGHT))
     assert not back.any() and not front.any()
 
 
@@ -84,5 +90,5 @@ def test_a_thing_left_lying_becomes_room_and_its_place_is_calm():
     picture = with_thing(wall, (250, 20, 250))
     for _ in range(8):
         still.learn(picture, FREE)
-    back, _, calm = still.compare(picture, BOX, (WIDTH, HEIGHT))
+    back, _, calm = compared(still, picture)
     assert back[THING].mean() > 0.9 and calm.mean() > 0.95

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from training_runs import run
 from training_shards import write_made_up_shard
 
 from hoi_ros import cli
@@ -29,22 +29,6 @@ PLAN = TrainingPlan(SHORT, replace(TINY, dropout=0.2), stream=STREAM)
 @pytest.fixture(scope="module")
 def stream():
     return open_stream(PLAN, None, "cpu")[1]
-
-
-def run(plan, stream, out, until=None):
-    """Train; `until` cuts the run off after that step, as a kill does."""
-
-    class Killed(Exception):
-        pass
-
-    def on_step(step, loss):
-        if step == until:
-            raise Killed
-
-    trainer = HandOsTrainer(plan, stream, out)
-    with suppress(Killed):
-        trainer.train(on_step)
-    return trainer
 
 
 def test_a_killed_run_ends_where_an_unbroken_one_does(stream, tmp_path):

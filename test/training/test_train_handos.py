@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from training_runs import run
 from training_shards import write_made_up_shard
 
 from hoi_ros.errors import InputError
@@ -28,22 +28,6 @@ def shards(tmp_path):
         write_made_up_shard(folder, number)
     write_made_up_shard(folder / "held_out", 0, seed=9)
     return folder
-
-
-def run(plan, shards, out, until=None):
-    """Train; `until` cuts the run off after that step, as a kill does."""
-
-    class Killed(Exception):
-        pass
-
-    def on_step(step, loss):
-        if step == until:
-            raise Killed
-
-    trainer = HandOsTrainer(plan, shards, out)
-    with suppress(Killed):
-        trainer.train(on_step)
-    return trainer
 
 
 def test_a_killed_run_ends_where_an_unbroken_one_does(shards, tmp_path):

@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from hoi_ros.datatypes import CameraIntrinsics, RgbdFrame
 from hoi_ros.errors import InputError
-from hoi_ros.evaluation.datasets.files import expect, expect_any, need_fields, read_color, read_json
+from hoi_ros.evaluation.datasets.files import expect, expect_any, need_fields, read_json, read_photo
 from hoi_ros.evaluation.datasets.records import LEAST_JOINTS, HandLabel, LabelledFrame, LabelledSequence
 
 NAME = "COCO-WholeBody"
@@ -55,9 +54,7 @@ class CocoWholeBody(LabelledSequence):
     def __getitem__(self, index: int) -> LabelledFrame:
         image = self._images[index]
         path = expect(self._pictures / image["file_name"], NAME, "a picture")
-        color = read_color(path)
-        camera = CameraIntrinsics.from_fov(color.shape[1], color.shape[0])
-        return LabelledFrame(RgbdFrame(color, camera, index, index, name=path.name), tuple(self._hands[image["id"]]))
+        return LabelledFrame(read_photo(path, index), tuple(self._hands[image["id"]]))
 
 
 def hands_of_person(person: dict) -> list[HandLabel]:

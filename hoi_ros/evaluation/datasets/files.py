@@ -14,7 +14,7 @@ from zipfile import BadZipFile
 import cv2
 import numpy as np
 
-from hoi_ros.datatypes import CameraIntrinsics, TriangleMesh
+from hoi_ros.datatypes import CameraIntrinsics, RgbdFrame, TriangleMesh
 from hoi_ros.errors import InputError
 from hoi_ros.evaluation.checks import require_extent, require_finite
 
@@ -54,6 +54,17 @@ def read_color(path: Path) -> np.ndarray:
     if picture is None:
         raise InputError(f"picture {path} cannot be read")
     return np.ascontiguousarray(picture[..., ::-1])
+
+
+def read_photo(path: Path, index: int, name: str = "") -> RgbdFrame:
+    """A photo by an unknown camera: a usual field of view is taken for its own.
+
+    Raises:
+        InputError: no readable picture.
+    """
+    color = read_color(path)
+    camera = CameraIntrinsics.from_fov(color.shape[1], color.shape[0])
+    return RgbdFrame(color, camera, index, index, name=name or path.name)
 
 
 def read_raw(path: Path) -> np.ndarray:

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hoi_ros.datatypes import CameraIntrinsics, RgbdFrame
 from hoi_ros.errors import InputError
-from hoi_ros.evaluation.datasets.files import expect_any, need_fields, read_color, read_json
+from hoi_ros.evaluation.datasets.files import expect_any, need_fields, read_json, read_photo
 from hoi_ros.evaluation.datasets.records import HandLabel, LabelledFrame, LabelledSequence
 
 NAME = "HInt"
@@ -47,11 +46,8 @@ class Hint(LabelledSequence):
         need_fields(records[0], ("keypoints", "occlusion"), path)
         pixels = np.asarray(records[0]["keypoints"], np.float64).reshape(21, -1)[:, :2]
         hidden = np.asarray(records[0]["occlusion"], np.float64).reshape(21)
-        color = read_color(path.with_suffix(".jpg"))
         side = {"l": "left", "r": "right"}.get(path.stem.rsplit("_", 1)[-1])
-        frame = RgbdFrame(
-            color, CameraIntrinsics.from_fov(color.shape[1], color.shape[0]), index, index, name=path.stem
-        )
+        frame = read_photo(path.with_suffix(".jpg"), index, path.stem)
         return LabelledFrame(frame, (HandLabel(side, None, pixels, visible_fraction=1 - float(hidden.mean())),))
 
 
