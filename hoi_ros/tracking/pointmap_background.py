@@ -11,6 +11,8 @@ _SETTLED_FRAMES, _CALM_FRAMES = 4, 2
 _MOVED_SHARE = 0.3
 """Share of known room that must differ before the camera counts as moved."""
 _MIN_KNOWN = 0.05
+_SWAY_PX = 9
+"""Side of the neighbourhood, at half size, within which the room may have shifted."""
 
 
 class StillRoom:
@@ -69,11 +71,15 @@ class StillRoom:
         part = np.s_[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)]
         now, room, known = self._last[part], self._mean[part], self._known[part]
         close = np.abs(now - room).max(2) < _CLOSE
+        # Who sits behind the hands sways: what the room shows within a few pixels is no proof of something new.
+        sway = np.ones((_SWAY_PX, _SWAY_PX), np.uint8)
+        outside = (now < cv2.erode(room, sway) - _CLOSE) | (now > cv2.dilate(room, sway) + _CLOSE)
+        new = outside.any(2) & (cv2.erode(known.astype(np.uint8), sway) > 0)
         share = (now + 8) / (room + 8)
         level = share.mean(2)
         shaded = (np.abs(share - level[..., None]).max(2) < 0.07) & (level > 0.4) & (level < 1.03)
         back = cv2.resize((known & close).astype(np.float32), size, interpolation=cv2.INTER_AREA)
-        front = cv2.resize((known & ~close & ~shaded).astype(np.float32), size, interpolation=cv2.INTER_AREA)
+        front = cv2.resize((new & ~shaded).astype(np.float32), size, interpolation=cv2.INTER_AREA)
         calm = cv2.resize((self._calm[part] >= _CALM_FRAMES).astype(np.float32), size, interpolation=cv2.INTER_AREA)
         return back > 0.6, front > 0.5, calm > 0.5
 

@@ -92,3 +92,11 @@ def test_a_thing_left_lying_becomes_room_and_its_place_is_calm():
         still.learn(picture, FREE)
     back, _, calm = compared(still, picture)
     assert back[THING].mean() > 0.9 and calm.mean() > 0.95
+
+
+def test_a_wall_that_sways_by_a_few_pixels_is_nothing_new():
+    still, wall = learnt()
+    _, front, _ = compared(still, np.roll(wall, (3, -5), (0, 1)))
+    assert front[8:-8, 8:-8].mean() < 0.02
+    _, front, _ = compared(still, np.roll(with_thing(wall, (250, 20, 250)), (3, -5), (0, 1)))
+    assert front[35:60, 37:63].mean() > 0.9

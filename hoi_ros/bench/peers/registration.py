@@ -157,7 +157,7 @@ class RegistrationTracker:
         else:
             guess = self._motion @ self._pose
             found = self._register(view, guess)
-            near = found is not None and np.linalg.norm((found @ invert_transform(guess))[:3, 3]) < 0.1
+            near = found is not None and _is_near(found @ invert_transform(guess))
             # Guesses as well: products of products of poses would leave the rigid motions for good.
             pose = nearest_rigid(found if near and found is not None else guess)
             self._motion, self._pose = pose @ invert_transform(self._pose), pose
@@ -190,6 +190,12 @@ class RegistrationTracker:
         first = np.sort(first)[:MODEL_POINTS]
         self._model_points, self._model_colors = self._model_points[first], self._model_colors[first]
         self._before = View(None, None, make_cloud(self._model_points, self._model_colors))
+
+
+def _is_near(change: np.ndarray) -> bool:
+    """Whether a found pose may be believed; now and then Open3D's coloured ICP turns things by 90 degrees."""
+    angle = np.degrees(np.arccos(np.clip((np.trace(change[:3, :3]) - 1) / 2, -1, 1)))
+    return bool(np.linalg.norm(change[:3, 3]) < 0.1 and angle < 45)
 
 
 def registration_peers() -> tuple[list[RegistrationTracker], list[str]]:
