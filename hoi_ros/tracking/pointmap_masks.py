@@ -12,10 +12,10 @@ from hoi_ros.datatypes import HandEstimate, RgbdFrame
 from hoi_ros.geometry import project
 from hoi_ros.tracking.masks import SAMPLES, SkinModel
 from hoi_ros.tracking.pointmap_background import StillRoom
+from hoi_ros.tracking.pointmap_cut import CutMaps, cut, cut_labels
 from hoi_ros.tracking.segment_evidence import segment_evidence
 
 _TIPS_AND_PALM = [4, 8, 12, 16, 20, 3, 7, 11, 15, 5, 9]
-_RING_PX = 3
 GRIP_M, REACH_M = 0.045, 0.2
 """How near to fingers and palm a held thing shows, and how far from them it may stick out."""
 SPOKEN_FOR = 0.25
@@ -215,32 +215,17 @@ class ColorMasks:
         came = front & (probability < 0.5) & ~hand & ~arm
         uncovered = front & calm & (self._left_behind(view, expected, holder) | _like_around(view.picture, back))
         came &= ~uncovered
-        near_zone, far_zone = _grown(zone, 0.06 * m_px), _grown(zone, 0.13 * m_px)
-        labels = np.full((height, width), cv2.GC_PR_BGD, np.uint8)
-        if expected is None:
-            labels[zone & ~hand & ~near_hand] = cv2.GC_PR_FGD
-            reach = near_zone
-        else:
-            labels[expected] = cv2.GC_PR_FGD
+        near_zone, far = _grown(zone, 0.06 * m_px), _grown(zone, 0.13 * m_px)
+        reach = near_zone
+        if expected is not None:
             reach = (_grown(expected, 0.03 * m_px) & _grown(zone, REACH_M * m_px)) | near_zone
-            sure = cv2.erode(expected.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-            labels[sure & (probability < 0.4) & ~hand & ~uncovered] = cv2.GC_FGD
-        goes_along = np.zeros(hand.shape, bool)
+        along = with_room = np.zeros(hand.shape, bool)
         if before is not None:
-            goes_along, with_room = self._moving(view, before, expected, hand, reach | near_hand | arm)
-            labels[goes_along & ~hand] = cv2.GC_PR_FGD
-            labels[with_room] = cv2.GC_BGD
-        labels[(strange | came) & (reach | far_zone) & (labels != cv2.GC_BGD)] = cv2.GC_PR_FGD
-        came_core = cv2.erode(came.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-        labels[came_core & strange & reach & (labels != cv2.GC_BGD)] = cv2.GC_FGD
-        labels[uncovered & (labels != cv2.GC_BGD)] = cv2.GC_PR_BGD
-        labels[uncovered & ~strange] = cv2.GC_BGD
-        labels[back & (labels != cv2.GC_BGD)] = cv2.GC_PR_BGD
-        labels[back if expected is None else back & ~expected] = cv2.GC_BGD
-        labels[~(reach | ((strange | came) & far_zone))] = cv2.GC_BGD
-        labels[hand & ((probability > 0.6) | core)] = cv2.GC_BGD
-        labels[arm & (probability > 0.3)] = cv2.GC_BGD
-        labels[:_RING_PX], labels[-_RING_PX:], labels[:, :_RING_PX], labels[:, -_RING_PX:] = (cv2.GC_BGD,) * 4
+            along, with_room = self._moving(view, before, expected, hand, reach | near_hand | arm)
+        maps = CutMaps(
+            hand, core, near_hand, arm, probability, back, came, uncovered, strange, zone, reach, far, along, with_room
+        )
+        labels = cut_labels(maps, expected)
         if evidence is not None:
             evidence.steer_cut(labels)
         known = back | front
@@ -248,11 +233,11 @@ class ColorMasks:
         object_mask = _solid(sight & (labels != cv2.GC_BGD))
         unknown = ~known & (reach if expected is None else expected) & ~hand
         if unknown.sum() > UNKNOWN_SHARE * max(int(object_mask.sum()), 1):  # colours decide what the room does not
-            object_mask = np.where(known, object_mask, self._cut(view.picture, labels))
+            object_mask = np.where(known, object_mask, cut(view.picture, labels))
         grips = [self._grasp_zone(view, frame, [hand], GRIP_M * m_px) for hand in holders or hands]
         # A second hand may take the thing over, not bring another.
         object_mask = self._parts(object_mask & ~hand, grips, None if holders else expected)
-        if expected is None and (object_mask & (strange | goes_along | came)).sum() < SPOKEN_FOR * object_mask.sum():
+        if expected is None and (object_mask & (strange | along | came)).sum() < SPOKEN_FOR * object_mask.sum():
             object_mask[:] = False
         return object_mask, hand | arm
 
@@ -287,16 +272,6 @@ class ColorMasks:
         to_own, to_room = np.linalg.norm(flow - course, axis=2), np.linalg.norm(flow - rest, axis=2)
         sure = apart > 1.2
         return sure & (to_own < 0.3 * apart), sure & (to_room < 0.25 * apart) & (to_own > 0.6 * apart)
-
-    def _cut(self, picture: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        wanted = (labels == cv2.GC_PR_FGD) | (labels == cv2.GC_FGD)
-        others = ~wanted
-        if wanted.sum() < 20 or others.sum() < 20:
-            return np.zeros(labels.shape, bool)
-        background, foreground = np.zeros((1, 65)), np.zeros((1, 65))
-        cv2.setRNGSeed(0)
-        cv2.grabCut(picture, labels, (0, 0, 1, 1), background, foreground, 2, cv2.GC_INIT_WITH_MASK)
-        return (labels == cv2.GC_PR_FGD) | (labels == cv2.GC_FGD)
 
     @staticmethod
     def _parts(mask: np.ndarray, grips: Sequence[np.ndarray], expected: np.ndarray | None) -> np.ndarray:

@@ -26,14 +26,14 @@ _DPT_WIDTHS = (96, 192, 384, 768)
 class PointmapNetworkConfig:
     """Sizes of the network."""
 
-    patch_px: int = setting(8, "side of the square patches that become tokens", low=4, high=32)
+    patch_px: int = setting(16, "side of the square patches that become tokens", low=4, high=32)
     image_px: int = setting(128, "side of the square crops that it was trained on", low=32, high=1024)
-    encoder_width: int = setting(192, "numbers a token carries in the encoder", low=16)
+    encoder_width: int = setting(224, "numbers a token carries in the encoder", low=16)
     encoder_depth: int = setting(6, "layers of the encoder", low=1)
-    encoder_heads: int = setting(6, "attention heads of the encoder", low=1)
-    decoder_width: int = setting(192, "numbers a token carries in the decoders", low=16)
+    encoder_heads: int = setting(7, "attention heads of the encoder", low=1)
+    decoder_width: int = setting(224, "numbers a token carries in the decoders", low=16)
     decoder_depth: int = setting(4, "layers of each decoder", low=1)
-    decoder_heads: int = setting(6, "attention heads of the decoders", low=1)
+    decoder_heads: int = setting(7, "attention heads of the decoders", low=1)
     head: str = setting(
         "linear", "linear: a point per pixel from each token; dpt: fused scales", choices=("linear", "dpt")
     )
@@ -43,10 +43,14 @@ class PointmapNetworkConfig:
         "centred: points about the crop's middle in half crop sides; camera: points from the camera, scale unknown",
         choices=("centred", "camera"),
     )
+    stem: str = setting(
+        "convolutions", "tokens from strided convolutions (learn from fewer pairs) or from patches, as published",
+        choices=("convolutions", "patches"),
+    )  # fmt: skip
 
 
 COMPACT = PointmapNetworkConfig()
-PUBLISHED = PointmapNetworkConfig(16, 512, 1024, 24, 16, 768, 12, 12, "dpt", 256, "camera")
+PUBLISHED = PointmapNetworkConfig(16, 512, 1024, 24, 16, 768, 12, 12, "dpt", 256, "camera", "patches")
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ class SelfAttention(nn.Module):
         """(B, N, C) to (B, N, C)."""
         query, key, value = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         query, key = Rotary.turn(query, phases), Rotary.turn(key, phases)
-        mixed = functional.scaled_dot_product_attention(query, key, value)
+        mixed = _attend(query, key, value)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
 
@@ -136,7 +140,7 @@ class CrossAttention(nn.Module):
             for layer, x in ((self.query, tokens), (self.key, memory), (self.value, memory))
         ]
         query, key = Rotary.turn(parts[0], phases), Rotary.turn(parts[1], memory_phases)
-        mixed = functional.scaled_dot_product_attention(query, key, parts[2])
+        mixed = _attend(query, key, parts[2])
         return self.out(mixed.transpose(1, 2).flatten(2))
 
 
@@ -268,7 +272,7 @@ class PointmapNetwork(nn.Module):
                 raise InputError(f"pointmap network: width {width} over {heads} heads: give a multiple of {4 * heads}")
         self.config = config
         self.has_mask = True
-        self.patches = nn.Conv2d(3, config.encoder_width, config.patch_px, config.patch_px)
+        self.patches = _stem(config)
         self.encoder = nn.ModuleList(
             EncoderLayer(config.encoder_width, config.encoder_heads) for _ in range(config.encoder_depth)
         )
@@ -331,6 +335,32 @@ class PointmapNetwork(nn.Module):
             )
         tokens = self.encode(torch.cat([first, second]))
         return self.decode(tokens[: len(first)], tokens[len(first) :], (first.shape[2], first.shape[3]))
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """(B, heads, N, C) asking (B, heads, M, C) twice, to (B, heads, N, C)."""
+    if query.device.type == "cpu" and torch.is_grad_enabled():
+        # The fused kernel's way back takes twice as long as these two products there.
+        likeness = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
+        return likeness.softmax(-1).to(value.dtype) @ value
+    return functional.scaled_dot_product_attention(query, key, value)
+
+
+def _stem(config: PointmapNetworkConfig) -> nn.Module:
+    """(B, 3, H, W) to (B, C, H / patch, W / patch)."""
+    if config.stem == "patches":
+        return nn.Conv2d(3, config.encoder_width, config.patch_px, config.patch_px)
+    if config.patch_px & (config.patch_px - 1):
+        raise InputError(
+            f"pointmap network: patch_px {config.patch_px}: convolutions halve, so give a power of 2"
+        )
+    layers: list[nn.Module] = []
+    width = 3
+    for level in reversed(range(config.patch_px.bit_length() - 1)):
+        wider = max(16, config.encoder_width // 2**level // 8 * 8)
+        layers += [nn.Conv2d(width, wider, 3, 2, 1), nn.GroupNorm(4, wider), nn.GELU()]
+        width = wider
+    return nn.Sequential(*layers, nn.Conv2d(width, config.encoder_width, 1))
 
 
 def _norm(width: int) -> nn.LayerNorm:

@@ -60,7 +60,8 @@ def pointmap_loss(
     if prediction.mask_logits is not None:
         logits = prediction.mask_logits.flatten(0, 1)
         total = total + config.mask_weight * functional.cross_entropy(logits, classes.flatten(0, 1))
-        wrong = (logits.argmax(1) != classes.flatten(0, 1)).float().mean()
+        right = logits.detach().gather(1, classes.flatten(0, 1)[:, None])[:, 0]
+        wrong = (right < logits.detach().amax(1)).float().mean()
     each = [(error[:, v] * valid_mask[:, v]).sum() / valid_mask[:, v].sum().clamp(min=1) for v in (0, 1)]
     return PointmapLoss(total, each[0].detach(), each[1].detach(), wrong.detach())
 

@@ -227,6 +227,9 @@ def _start_small(network: PointmapNetwork) -> None:
             torch.nn.init.xavier_uniform_(parameter)
         elif name.endswith(".bias") and "norm" not in name:
             torch.nn.init.zeros_(parameter)
+    for layer in (layer for decoder in network.decoders for layer in decoder):
+        # Likeness from the start: a token first looks where the other view shows the same.
+        layer.cross.key.load_state_dict(layer.cross.query.state_dict())
     for head in (*network.heads, network.mask_head):
         for name, parameter in head.named_parameters():
             if name in ("project.weight", "out.weight"):

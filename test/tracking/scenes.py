@@ -71,6 +71,13 @@ def sphere_layer(center: np.ndarray, radius: float, color=(200, 140, 115)):
     return depth, np.broadcast_to(np.array(color, float), d.shape)
 
 
+def table_layer(T: np.ndarray):
+    """Depth and colour of the plane y = 0 of a frame."""
+    _, d, o = _rays(T)
+    safe = np.where(np.abs(d[..., 1]) < 1e-9, 1e-9, d[..., 1])
+    return np.where(-o[1] / safe > 0, -o[1] / safe, np.inf), np.full(d.shape, 150.0)
+
+
 def frame(*layers, index=0, noise_m=0.0008, seed=0, wall=True) -> RgbdFrame:
     """Picture of layers (depth, colour) before a wall, with depth and colour noise."""
     rng = np.random.default_rng(seed + 1000 * index)
