@@ -7,6 +7,8 @@ import numpy as np
 DRIFT_RAD = np.radians(8.0)
 """What a frame adds where neither print nor shape tells of the turn: fingers turn a thing by 1.5 degrees a frame,
 for half a second in one direction, so that errors add up instead of cancelling."""
+CARRIED_RAD = np.radians(4.0)
+"""What a frame adds in which the hand alone says how it turned."""
 STEP_SHARE = 4.0
 """Frame to frame, print errs less than its information says: measured, a tenth of its standard deviation."""
 MODEL_SHARE = 0.5
@@ -41,6 +43,10 @@ class TurnCertainty:
         values, axes = np.linalg.eigh(grown)
         root = (axes * np.sqrt(values)) @ axes.T
         self._covariance = _bounded(_smaller(grown, joint, root), reference_rad)
+
+    def carried(self) -> None:
+        """The hand carried it for a frame, and nothing else was seen of its turn."""
+        self._covariance = _bounded(self._covariance + CARRIED_RAD**2 * np.eye(3))
 
     def forget(self) -> None:
         """The object was out of sight: its turn may be anything until it is seen against the model again."""

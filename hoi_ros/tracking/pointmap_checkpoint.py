@@ -94,7 +94,7 @@ def config_of_published(state: Mapping[str, Tensor]) -> PointmapNetworkConfig:
         patch_px=patch_px, image_px=224 if linear else 512,
         encoder_width=encoder_width, encoder_depth=depths[0], encoder_heads=encoder_width // 64,
         decoder_width=decoder_width, decoder_depth=depths[1], decoder_heads=decoder_width // 64,
-        head="linear" if linear else "dpt", dpt_width=dpt_width, output="camera",
+        head="linear" if linear else "dpt", dpt_width=dpt_width, output="camera", stem="patches",
     )  # fmt: skip
 
 

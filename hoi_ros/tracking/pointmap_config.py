@@ -26,6 +26,11 @@ class ColorTrackerConfig:
     hand_turn_deg: float = setting(4.0, "how far the hand's turn between frames may differ from the object's", low=0.1)
     hand_shift_m: float = setting(0.003, "the same for its shift", low=1e-4)
     depth_sigma_m: float = setting(0.025, "how far the object's surface may lie from the depth of the grasp", low=1e-3)
+    network: str = setting(
+        "", "file of a pairwise pointmap network; empty for the one that ships, 'none' to go without"
+    )
+    network_turn_deg: float = setting(8.0, "how far the network's turn between near views is off", low=0.1)
+    network_depth_sigma_m: float = setting(0.01, "how far off its relief is", low=1e-3)
     keyframe_angle_deg: float = setting(8.0, "a view this far from the last key view becomes one", low=1.0, high=90.0)
     window: int = setting(14, "key views adjusted together", low=2, high=40)
     give_up_frames: int = setting(45, "frames lost after which whatever is held counts as a new object", low=1)

@@ -351,9 +351,7 @@ def _stem(config: PointmapNetworkConfig) -> nn.Module:
     if config.stem == "patches":
         return nn.Conv2d(3, config.encoder_width, config.patch_px, config.patch_px)
     if config.patch_px & (config.patch_px - 1):
-        raise InputError(
-            f"pointmap network: patch_px {config.patch_px}: convolutions halve, so give a power of 2"
-        )
+        raise InputError(f"pointmap network: patch_px {config.patch_px}: convolutions halve, so give a power of 2")
     layers: list[nn.Module] = []
     width = 3
     for level in reversed(range(config.patch_px.bit_length() - 1)):

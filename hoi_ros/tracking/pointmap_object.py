@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hoi_ros.tracking.pointmap_stream import StreamView
 from hoi_ros.tracking.pointmap_structure import PosePrior
 
 
@@ -13,13 +14,14 @@ from hoi_ros.tracking.pointmap_structure import PosePrior
 class KeyView:
     """A view whose observations are adjusted."""
 
-    gray: np.ndarray
     T_camera_object: np.ndarray
     prior: PosePrior
     points: np.ndarray
     """(M,) numbers of the points seen."""
     pixels: np.ndarray
     """(M, 2)."""
+    view: StreamView | None = None
+    """What the pairwise network is shown of it."""
 
 
 class FollowedObject:
@@ -32,6 +34,9 @@ class FollowedObject:
         self.pixels = np.zeros((0, 2))
         self.alive = np.zeros(0, bool)
         self.keyframes: list[KeyView] = []
+        """The last ones, which are adjusted together."""
+        self.sides: list[KeyView] = []
+        """Those that showed a new side, for the network."""
         self.mask: np.ndarray | None = None
         self.motion = np.eye(4)
         self.carried = pose

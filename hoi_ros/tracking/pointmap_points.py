@@ -9,6 +9,7 @@ from hoi_ros.geometry import nearest_rigid
 from hoi_ros.tracking.pointmap_object import FollowedObject
 from hoi_ros.tracking.pointmap_structure import Observations, bundle_adjust, pixel_jacobians, projected
 
+MOST_POINTS = 4000
 _FIRM_LIMIT = 1 / 0.0007**2
 _TURN_SIGMA_RAD, _TURN_SHARE = 0.09, 0.35
 """How far a turn is off from the start, and what share of all turning since: relief that is not known scales it."""
@@ -65,6 +66,22 @@ def adjust(track: FollowedObject, window: int, min_points: int, camera: CameraIn
     for k, pose in zip(views, poses):
         k.T_camera_object = pose
     track.pose = nearest_rigid(poses[-1])
+
+
+def forget_old(track: FollowedObject, window: int) -> None:
+    """Drop key views that are not adjusted any more, and of more than MOST_POINTS points those long out of sight."""
+    track.keyframes = track.keyframes[-window:]
+    if len(track.points) <= MOST_POINTS:
+        return
+    used = track.alive.copy()
+    for view in track.keyframes:
+        used[view.points] = True
+    used[-MOST_POINTS // 2 :] = True
+    number = np.cumsum(used) - 1
+    for view in track.keyframes:
+        view.points = number[view.points]
+    for name in ("points", "prior", "information", "prior_information", "pixels", "alive"):
+        setattr(track, name, getattr(track, name)[used])
 
 
 def pose_covariance(track: FollowedObject) -> np.ndarray:

@@ -24,6 +24,7 @@ from hoi_ros.geometry import (
     transform_points,
 )
 from hoi_ros.tracking.pointmap_config import ColorTrackerConfig
+from hoi_ros.tracking.pointmap_guide import load_guide
 from hoi_ros.tracking.pointmap_masks import ColorMasks, ColorView, color_shares, cut_view
 from hoi_ros.tracking.pointmap_object import FollowedObject, KeyView
 from hoi_ros.tracking.pointmap_places import (
@@ -35,7 +36,8 @@ from hoi_ros.tracking.pointmap_places import (
     shown_at,
     unprojected,
 )
-from hoi_ros.tracking.pointmap_points import adjust, point_sigma, pose_covariance, refine
+from hoi_ros.tracking.pointmap_points import adjust, forget_old, point_sigma, pose_covariance, refine
+from hoi_ros.tracking.pointmap_stream import StreamView
 from hoi_ros.tracking.pointmap_structure import (
     PosePrior,
     depth_prior_information,
@@ -45,6 +47,8 @@ from hoi_ros.tracking.pointmap_structure import (
 
 GRASP_PULL, MASK_STEP, MASK_PULL, SPIN_KEPT = 0.9, 0.3, 0.1, 0.8
 CARRIED = "from colour alone: too plain or too fast to be followed itself, taken to move with the hand"
+NETWORK_TURN_SHARE, NETWORK_SHIFT_M = 0.15, np.array([0.01, 0.01, 0.03])
+"""How far off the network is: turn as a share of what lies between the views, and place along the camera's axes."""
 START_SHARE = 0.12
 """Of the hands' pixels that a thing must show as many to be taken for held."""
 
@@ -59,6 +63,7 @@ class ColorTracker:
     def __init__(self, config: ColorTrackerConfig | None = None, device: str = "auto") -> None:
         """Prepare a tracker; `device` is accepted for symmetry, the work runs on the CPU."""
         self._config = config or ColorTrackerConfig()
+        self._guide = load_guide(self._config.network)
         self._object_id = -1
         self.reset()
 
@@ -164,11 +169,15 @@ class ColorTracker:
         track.centroid, width_px = middle_and_width(mask)
         track.middle = center / np.linalg.norm(center) * (0.5 * width_px * depth / frame.intrinsics.fx)
         self._remember_hands(hands, mask)
-        self._seed(frame, gray, mask, hand_mask, depth)
-        self._add_keyframe(frame, gray, self._prior(track.pose, 1e-3))
+        view = self._look(frame, hands, mask)
+        self._seed(frame, gray, mask, hand_mask, depth, view)
+        self._add_keyframe(self._prior(track.pose, 1e-3), view)
         return self._report(mask, hand_mask, hands, 1.0, True)
 
-    def _seed(self, frame: RgbdFrame, gray, mask, hand_mask, depth_m: float) -> None:
+    def _look(self, frame: RgbdFrame, hands: Sequence[HandEstimate], mask: np.ndarray) -> StreamView | None:
+        return None if self._guide is None else self._guide.look(frame, hands, mask)
+
+    def _seed(self, frame: RgbdFrame, gray, mask, hand_mask, depth_m: float, view: StreamView | None = None) -> None:
         """Put new points on the grid wherever the object shows and none is followed."""
         track, step = self._known(), self._config.grid_px
         inner = cv2.erode(mask.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
@@ -187,10 +196,14 @@ class ColorTracker:
         places = places[strength > 2e-4]
         if not len(places):
             return
-        depths = self._neighbour_depth(places, depth_m, bulge(mask) * depth_m / frame.intrinsics.fx)
+        sigma = self._config.depth_sigma_m
+        if view is not None and self._guide is not None:
+            depths, sigma = self._relief_depth(view, places), self._config.network_depth_sigma_m
+        else:
+            depths = self._neighbour_depth(places, depth_m, bulge(mask) * depth_m / frame.intrinsics.fx)
         local = unprojected(places, depths, frame.intrinsics)
         points = transform_points(invert_transform(track.pose), local)
-        firm = depth_prior_information(track.pose, points, frame.intrinsics, self._config.depth_sigma_m)
+        firm = depth_prior_information(track.pose, points, frame.intrinsics, sigma)
         track.points = np.concatenate([track.points, points])
         track.prior = np.concatenate([track.prior, points])
         track.information = np.concatenate([track.information, firm])
@@ -215,6 +228,16 @@ class ColorTracker:
         distance = np.linalg.norm(places[:, None] - track.pixels[known][None], axis=2)
         nearest = np.argsort(distance, axis=1)[:, :5]
         return np.median(depths[nearest], axis=1) - rise
+
+    def _relief_depth(self, view: StreamView, places: np.ndarray) -> np.ndarray:
+        """Depth (N,) of new points as the network sees them, moved to where the followed ones lie."""
+        track = self._known()
+        assert self._guide is not None
+        depths, known = self._guide.depths(view, places), np.flatnonzero(track.alive)
+        if len(known) < 6:
+            return depths
+        believed = (track.points[known] @ track.pose[:3, :3].T + track.pose[:3, 3])[:, 2]
+        return depths + np.median(believed - self._guide.depths(view, track.pixels[known]))
 
     # Following
 
@@ -256,9 +279,11 @@ class ColorTracker:
         self._remember_hands(hands, mask)
         is_keyframe = False
         if agreeing >= config.min_points and self._turned() > np.radians(config.keyframe_angle_deg):
-            self._seed(frame, gray, mask, hand_mask, grasp_depth(frame.intrinsics, hands, mask))
-            self._add_keyframe(frame, gray, self._prior(prior.T_camera_object, 0.5))
+            view = self._look(frame, hands, mask)
+            self._seed(frame, gray, mask, hand_mask, grasp_depth(frame.intrinsics, hands, mask), view)
+            self._add_keyframe(self._placed(view) or self._prior(prior.T_camera_object, 0.5), view)
             adjust(track, config.window, config.min_points, frame.intrinsics)
+            forget_old(track, config.window)
             is_keyframe = True
         elif track.alive.sum() < 40:
             self._seed(frame, gray, mask, hand_mask, grasp_depth(frame.intrinsics, hands, mask))
@@ -330,10 +355,21 @@ class ColorTracker:
             return np.inf
         return float(rotation_angle(track.pose[:3, :3] @ track.keyframes[-1].T_camera_object[:3, :3].T))
 
-    def _add_keyframe(self, frame: RgbdFrame, gray: np.ndarray, prior: PosePrior) -> None:
+    def _add_keyframe(self, prior: PosePrior, view: StreamView | None) -> None:
         track = self._known()
         index = np.flatnonzero(track.alive)
-        track.keyframes.append(KeyView(gray, track.pose.copy(), prior, index, track.pixels[index].copy()))
+        track.keyframes.append(KeyView(track.pose.copy(), prior, index, track.pixels[index].copy(), view))
+        if view is not None and self._guide is not None and self._guide.is_new_side(track.sides, track.pose):
+            track.sides.append(track.keyframes[-1])
+
+    def _placed(self, view: StreamView | None) -> PosePrior | None:
+        """Where the network sees the object; None without one, or where it does not say."""
+        track = self._known()
+        found = None if view is None or self._guide is None else self._guide.place(view, track.sides, track.pose)
+        if found is None:
+            return None
+        sigma = np.radians(self._config.network_turn_deg) + NETWORK_TURN_SHARE * found[1]
+        return PosePrior(nearest_rigid(found[0]), float(sigma), NETWORK_SHIFT_M, track.middle)
 
     # Reporting
 

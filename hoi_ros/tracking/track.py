@@ -18,6 +18,7 @@ from hoi_ros.tracking.masks import dilated, forearm_mask, grasp_components
 from hoi_ros.tracking.model import Rendering, SurfelModel
 from hoi_ros.tracking.moving_along import MovingAlong
 from hoi_ros.tracking.patch import Patch
+from hoi_ros.tracking.pointmap_masks import color_shares
 from hoi_ros.tracking.view_graph import Correction, ViewGraph
 
 MODEL_POINTS, VIEW_POINTS = 1200, 800
@@ -78,6 +79,10 @@ class Track:
     revised_at: int = 0
     """Frame count at which that was taken over."""
     along: MovingAlong = field(default_factory=MovingAlong)
+    carried_frames: int = 0
+    """Frames in a row that the hand alone carried it."""
+    colors: np.ndarray | None = None
+    """Its colours, see `color_shares`."""
     unseen_turn_frames: int = 0
     """Frames in a row whose turn was too unsure to learn from."""
 
@@ -222,6 +227,17 @@ class Track:
         beside = (view.patch.depth_m > 0) & ~view.hand_mask & ~dilated(mask, gap_px)
         self.foreign.add(view.patch.points[beside], pose)
         self.foreign.clear(view.patch.points[mask & (view.patch.depth_m > 0)], pose)
+
+    def learn_colors(self, color: np.ndarray, mask: np.ndarray) -> None:
+        """Take in the colours of masked pixels (h, w) of a picture (h, w, 3)."""
+        shares = color_shares(color, mask)
+        self.colors = shares if self.colors is None else self.colors + 0.1 * (shares - self.colors)
+
+    def likeness(self, color: np.ndarray, mask: np.ndarray) -> float:
+        """Share of its colours that masked pixels (h, w) of a picture (h, w, 3) show, 0 to 1."""
+        if self.colors is None:
+            return 0.0
+        return float(np.minimum(color_shares(color, mask), self.colors).sum() / max(self.colors.sum(), 1e-9))
 
     def find_holder(self, hands: Sequence[HandEstimate], points: np.ndarray, pose: np.ndarray) -> None:
         """The hand in contact; the present holder keeps the object unless another is clearly nearer."""

@@ -12,6 +12,7 @@ from hoi_ros.datatypes import HandEstimate, ObjectObservation, PoseRevision, Rgb
 from hoi_ros.errors import InputError
 from hoi_ros.geometry import make_transform, so3_exp, transform_points
 from hoi_ros.tracking.alignment import AlignmentResult, AlignmentTarget, ExpectedTurn, align, alignment_target
+from hoi_ros.tracking.carried import MIN_LIKENESS, carried_mask, carried_pose
 from hoi_ros.tracking.config import TrackerConfig
 from hoi_ros.tracking.features import feature_images
 from hoi_ros.tracking.hidden_hands import HiddenHands
@@ -34,6 +35,9 @@ from hoi_ros.tracking.view_graph import ViewGraph
 PLANE_PERIOD = 10
 GROWTH_M = 0.012
 FUSE_INLIERS = 0.6
+CARRY_FRAMES, CARRIED_M = 60, 0.01
+"""Frames in a row that the hand alone may carry an object, and how far off that is."""
+CARRIED = "what is known of it is out of sight: the hand that shows other sides of it carries it"
 SUDDEN_DROP = 0.92
 SECOND_TURNS_RAD = np.radians(6.0) * np.concatenate([np.eye(3), -np.eye(3)])
 LITTLE_KNOWN = 0.5
@@ -85,13 +89,9 @@ class ObjectTracker:
         return self._track.model if self._track else None
 
     def track(
-        self,
-        frame: RgbdFrame,
-        hands: Sequence[HandEstimate] = (),
-        *,
-        hand_faces: Mapping[str, np.ndarray] | None = None,
-        init_mask: np.ndarray | None = None,
-    ) -> ObjectObservation:
+        self, frame: RgbdFrame, hands: Sequence[HandEstimate] = (), *,
+        hand_faces: Mapping[str, np.ndarray] | None = None, init_mask: np.ndarray | None = None,
+    ) -> ObjectObservation:  # fmt: skip
         """Find the object in the next frame.
 
         Args:
@@ -252,17 +252,10 @@ class ObjectTracker:
         if model.fuse(view.patch, mask, features, pose) < 30:
             return self._idle("waiting", "the object is too small or too far away for its depth to be used")
         self._track = Track(
-            self._object_id,
-            self._config,
-            model,
-            ViewGraph(self._config),
-            pose,
-            frame.stamp_ns,
-            np.eye(4),
-            np.zeros(3),
-            0.1,
-            {},
-        )
+            self._object_id, self._config, model, ViewGraph(self._config), pose, frame.stamp_ns, np.eye(4), np.zeros(3),
+            0.1, {},
+        )  # fmt: skip
+        self._track.learn_colors(view.patch.color, mask)
         observation = self._accept(frame, depth, hands, view, mask, features, pose, 1.0, float("nan"))
         self._present_track().mark_foreign(view, own, pose)
         return observation
@@ -283,9 +276,30 @@ class ObjectTracker:
         if not why and result is not None and track.leapt(result.T_camera_object, starts):
             why = "" if looks_like(track.model, view, result.T_camera_object) else "what fits does not look like it"
         if why:
-            return self._lose(why, view.patch.paste(view.hand_mask, depth.shape))
+            carried = self._carry(frame, depth, hands, view)
+            return carried or self._lose(why, view.patch.paste(view.hand_mask, depth.shape))
         assert result is not None
+        track.carried_frames = 0
         return self._learn(frame, depth, hands, view, target, result)
+
+    def _carry(self, frame, depth, hands, view: View) -> ObjectObservation | None:
+        """Nothing known of it is in sight, but the hand still holds it: learn the sides that it shows now."""
+        track = self._present_track()
+        pose = carried_pose(track, hands)
+        if pose is None or track.carried_frames >= CARRY_FRAMES:
+            return None
+        mask = carried_mask(track, hands, view, pose, self._config)
+        if mask.sum() * view.patch.stride**2 < self._config.min_object_px / 2:
+            return None
+        if track.likeness(view.patch.color, mask) < MIN_LIKENESS:
+            return None
+        track.carried_frames += 1
+        track.certainty.carried()
+        track.unseen_turn_frames += 1
+        features = feature_images(view.patch, mask, float(pose[2, 3]))
+        track.model.fuse(view.patch, mask & view.above & ~dilated(view.hand_mask, 2), features, pose)
+        seen = self._accept(frame, depth, hands, view, mask, features, pose, 0.0, CARRIED_M)
+        return replace(seen, message=CARRIED)
 
     def _second_look(
         self, view: View, target: AlignmentTarget, predicted: np.ndarray, result: AlignmentResult | None
@@ -340,6 +354,7 @@ class ObjectTracker:
             trusted = (view.patch.depth_m > 0) & ~view.hand_mask & ~view.patch.edge_mask
             track.model.fade(view.patch, trusted, pose, rendering.visible)
             track.model.fuse(view.patch, mask & view.above & ~dilated(view.hand_mask, 2), target.features, pose)
+            track.learn_colors(view.patch.color, mask)
         observation = self._accept(frame, depth, hands, view, mask, target.features, pose, share, result.residual_m)
         track.mark_foreign(view, mask, pose)
         return observation
@@ -368,19 +383,9 @@ class ObjectTracker:
         full_hand = view.patch.paste(view.hand_mask, depth.shape)
         self._last_masks = full_mask | full_hand
         return ObjectObservation(
-            "tracking",
-            track.object_id,
-            pose.copy(),
-            track.T_hand_object,
-            track.hand_track_id,
-            full_mask,
-            full_hand,
-            is_keyframe,
-            inlier_fraction,
-            residual_m,
-            track.turn_message(),
-            track.covariance(pose, residual_m),
-        )
+            "tracking", track.object_id, pose.copy(), track.T_hand_object, track.hand_track_id, full_mask, full_hand,
+            is_keyframe, inlier_fraction, residual_m, track.turn_message(), track.covariance(pose, residual_m),
+        )  # fmt: skip
 
     # Losing and finding
 
