@@ -26,6 +26,8 @@ LEAP_M = 0.025
 """Distance from every guess at which a fit must look like the object: no hand is so fast, a thing before it may be."""
 UNEVEN = 1.5
 """Ratio of two steps' durations from which the second cannot be foretold by the first."""
+YOUNG_FRAMES, HAND_TURN_RAD = 8, np.radians(5.0)
+"""Frames in which no motion is known to be steady, and how far the turn of a hand is off from that of what it holds."""
 GROWTH_AT_REST_M = 0.004
 BORDER_M = 0.03
 
@@ -102,13 +104,15 @@ class Track:
         return [*guesses, self.T_camera_object]
 
     def expected_turn(self, frame: RgbdFrame, guesses: Sequence[np.ndarray]) -> ExpectedTurn | None:
-        """The turn of a steady motion, None when the time between frames foretells none.
+        """The turn of a steady motion, at first that of the hand; None when the time between frames foretells none.
 
         Args:
             frame: the next one.
             guesses: as `first_guesses` gave them; what the hand says otherwise makes the expectation unsure.
         """
         step_s = (frame.stamp_ns - self.stamp_ns) * 1e-9
+        if self.tracked_frames < YOUNG_FRAMES and len(guesses) > 2:
+            return ExpectedTurn(guesses[1][:3, :3], HAND_TURN_RAD)
         if step_s <= 0 or not 1 / UNEVEN < step_s / max(self.step_s, 1e-6) < UNEVEN:
             return None
         steady, *carried = (guess[:3, :3] for guess in guesses[:-1])
