@@ -55,4 +55,7 @@ class TrackerConfig:
         low=0,
         high=300,
     )
+    pointmap_network: str = setting(
+        "", "without depth: file of a pairwise pointmap network, of this project, DUSt3R or MASt3R; 'none' goes without"
+    )
     seed: int = setting(0, "seed of everything random", low=0)

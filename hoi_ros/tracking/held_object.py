@@ -9,6 +9,7 @@ import numpy as np
 
 from hoi_ros.datatypes import HandEstimate, ObjectObservation, RgbdFrame
 from hoi_ros.tracking.config import TrackerConfig
+from hoi_ros.tracking.pointmap_config import ColorTrackerConfig
 from hoi_ros.tracking.pointmap_hull import ColorDepth
 from hoi_ros.tracking.pointmap_tracker import ColorTracker
 from hoi_ros.tracking.tracker import ObjectTracker
@@ -23,7 +24,7 @@ class HeldObjectTracker:
     def __init__(self, config: TrackerConfig | None = None, device: str = "auto") -> None:
         """Prepare both trackers; `config` is of the one with depth."""
         self.by_depth = ObjectTracker(config, device)
-        self.from_color = ColorTracker(device=device)
+        self.from_color = ColorTracker(ColorTrackerConfig(network=config.pointmap_network if config else ""), device)
         self._color_depth = ColorDepth()
         self._depth_seen = False
 

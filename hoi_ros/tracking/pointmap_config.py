@@ -29,7 +29,7 @@ class ColorTrackerConfig:
     network: str = setting(
         "", "file of a pairwise pointmap network; empty for the one that ships, 'none' to go without"
     )
-    network_turn_deg: float = setting(8.0, "how far the network's turn between near views is off", low=0.1)
+    network_period: int = setting(3, "frames between questions to it while nothing can be followed", low=1)
     network_depth_sigma_m: float = setting(0.01, "how far off its relief is", low=1e-3)
     keyframe_angle_deg: float = setting(8.0, "a view this far from the last key view becomes one", low=1.0, high=90.0)
     window: int = setting(14, "key views adjusted together", low=2, high=40)

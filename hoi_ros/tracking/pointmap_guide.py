@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from hoi_ros.datatypes import HandEstimate, RgbdFrame
-from hoi_ros.geometry import rotation_angle
+from hoi_ros.device import resolve_device
+from hoi_ros.geometry import nearest_rigid, rotation_angle
 from hoi_ros.tracking.pointmap_asking import NetworkPairs
 from hoi_ros.tracking.pointmap_checkpoint import load_pointmap_network
 from hoi_ros.tracking.pointmap_crop import look_at_box
@@ -18,16 +19,19 @@ from hoi_ros.tracking.pointmap_network import PointmapNetwork
 from hoi_ros.tracking.pointmap_object import KeyView
 from hoi_ros.tracking.pointmap_places import unprojected
 from hoi_ros.tracking.pointmap_stream import StreamConfig, StreamView, choose_partners, place_view, wants_view
+from hoi_ros.tracking.pointmap_structure import PosePrior
 
 SHIPPED = Path(__file__).parent / "weights" / "pointmap_network.pt"
 POINT_SIGMA_M = 0.008
 """How far corresponding points of two pointmaps usually lie apart."""
 MIN_HAND_CELLS, _CELL_PX = 6, 6
 """Fewest places where hand mesh and relief are compared, and their size in crop pixels."""
-MARGIN = 1.2
+MARGIN, MIN_KNOWN = 1.2, 6
+TURN_RAD, TURN_SHARE, SHIFT_M = float(np.radians(8.0)), 0.15, np.array([0.01, 0.01, 0.03])
+"""How far off the network is: its turn, with a share of what lies between the views; its place, camera axes."""
 
 
-def load_guide(path: str, device: str = "cpu") -> PointmapGuide | None:
+def load_guide(path: str, device: str = "auto") -> PointmapGuide | None:
     """The guide with the weights of a file, with those that ship for '', and None for 'none'.
 
     Raises:
@@ -35,6 +39,7 @@ def load_guide(path: str, device: str = "cpu") -> PointmapGuide | None:
     """
     if path == "none" or (not path and not SHIPPED.exists()):
         return None
+    device = resolve_device(device)
     return PointmapGuide(load_pointmap_network(path or SHIPPED, device), device)
 
 
@@ -101,6 +106,15 @@ class PointmapGuide:
         column, row = np.clip(pixel, 0, self._size - 1).T
         return view.depth_m * (1 + crop.half_tangent * self._relief(view)[row, column]) / rays[:, 2]
 
+    def depths_beside(
+        self, view: StreamView, places_px: np.ndarray, known_px: np.ndarray, known_m: np.ndarray
+    ) -> np.ndarray:
+        """(N,) metres of pixels (N, 2), moved to where those with known depths (K,) lie, if there are some."""
+        depths = self.depths(view, places_px)
+        if len(known_px) < MIN_KNOWN:
+            return depths
+        return depths + np.median(known_m - self.depths(view, known_px))
+
     def place(self, view: StreamView, sides: Sequence[KeyView], guess: np.ndarray) -> tuple[np.ndarray, float] | None:
         """Pose (4, 4) of a view that others agree on, and radians from the nearest of them; None: not settled.
 
@@ -120,6 +134,15 @@ class PointmapGuide:
             if p.T_camera_object is not None
         ]
         return pose, float(min(apart))
+
+    def prior(
+        self, view: StreamView, sides: Sequence[KeyView], guess: np.ndarray, middle: np.ndarray
+    ) -> PosePrior | None:
+        """What `place` says as a belief, about the object's middle (3,)."""
+        found = self.place(view, sides, guess)
+        if found is None:
+            return None
+        return PosePrior(nearest_rigid(found[0]), TURN_RAD + TURN_SHARE * found[1], SHIFT_M, middle)
 
     def is_new_side(self, sides: Sequence[KeyView], pose: np.ndarray) -> bool:
         """True when no kept view shows the object from near this side, and there is room."""

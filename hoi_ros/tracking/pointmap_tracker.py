@@ -8,6 +8,7 @@ adjustment over key views gives the points their depth.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -24,7 +25,6 @@ from hoi_ros.geometry import (
     transform_points,
 )
 from hoi_ros.tracking.pointmap_config import ColorTrackerConfig
-from hoi_ros.tracking.pointmap_guide import load_guide
 from hoi_ros.tracking.pointmap_masks import ColorMasks, ColorView, color_shares, cut_view
 from hoi_ros.tracking.pointmap_object import FollowedObject, KeyView
 from hoi_ros.tracking.pointmap_places import (
@@ -45,10 +45,12 @@ from hoi_ros.tracking.pointmap_structure import (
     projected,
 )
 
+if TYPE_CHECKING:
+    from hoi_ros.tracking.pointmap_guide import PointmapGuide
+
 GRASP_PULL, MASK_STEP, MASK_PULL, SPIN_KEPT = 0.9, 0.3, 0.1, 0.8
 CARRIED = "from colour alone: too plain or too fast to be followed itself, taken to move with the hand"
-NETWORK_TURN_SHARE, NETWORK_SHIFT_M = 0.15, np.array([0.01, 0.01, 0.03])
-"""How far off the network is: turn as a share of what lies between the views, and place along the camera's axes."""
+GUIDE_GAIN = 0.4
 START_SHARE = 0.12
 """Of the hands' pixels that a thing must show as many to be taken for held."""
 
@@ -61,9 +63,14 @@ class ColorTracker:
     """
 
     def __init__(self, config: ColorTrackerConfig | None = None, device: str = "auto") -> None:
-        """Prepare a tracker; `device` is accepted for symmetry, the work runs on the CPU."""
+        """Prepare a tracker; the pairwise network runs on `device`, all else on the CPU.
+
+        Raises:
+            InputError: the configured file does not hold a pointmap network.
+        """
         self._config = config or ColorTrackerConfig()
-        self._guide = load_guide(self._config.network)
+        self._guide = _guide(self._config.network, device) if self._config.network else None
+        self._load_shipped = None if self._config.network else device  # once something is held
         self._object_id = -1
         self.reset()
 
@@ -175,6 +182,8 @@ class ColorTracker:
         return self._report(mask, hand_mask, hands, 1.0, True)
 
     def _look(self, frame: RgbdFrame, hands: Sequence[HandEstimate], mask: np.ndarray) -> StreamView | None:
+        if self._load_shipped is not None:
+            self._guide, self._load_shipped = _guide("", self._load_shipped), None
         return None if self._guide is None else self._guide.look(frame, hands, mask)
 
     def _seed(self, frame: RgbdFrame, gray, mask, hand_mask, depth_m: float, view: StreamView | None = None) -> None:
@@ -198,7 +207,10 @@ class ColorTracker:
             return
         sigma = self._config.depth_sigma_m
         if view is not None and self._guide is not None:
-            depths, sigma = self._relief_depth(view, places), self._config.network_depth_sigma_m
+            known = track.alive
+            believed = (track.points[known] @ track.pose[:3, :3].T + track.pose[:3, 3])[:, 2]
+            depths = self._guide.depths_beside(view, places, track.pixels[known], believed)
+            sigma = self._config.network_depth_sigma_m
         else:
             depths = self._neighbour_depth(places, depth_m, bulge(mask) * depth_m / frame.intrinsics.fx)
         local = unprojected(places, depths, frame.intrinsics)
@@ -229,16 +241,6 @@ class ColorTracker:
         nearest = np.argsort(distance, axis=1)[:, :5]
         return np.median(depths[nearest], axis=1) - rise
 
-    def _relief_depth(self, view: StreamView, places: np.ndarray) -> np.ndarray:
-        """Depth (N,) of new points as the network sees them, moved to where the followed ones lie."""
-        track = self._known()
-        assert self._guide is not None
-        depths, known = self._guide.depths(view, places), np.flatnonzero(track.alive)
-        if len(known) < 6:
-            return depths
-        believed = (track.points[known] @ track.pose[:3, :3].T + track.pose[:3, 3])[:, 2]
-        return depths + np.median(believed - self._guide.depths(view, track.pixels[known]))
-
     # Following
 
     def _follow(self, frame, gray, hands, mask, hand_mask) -> ObjectObservation:
@@ -254,6 +256,8 @@ class ColorTracker:
             fit = fit_pose(track.points[used], pixels[used], sigma, prior, frame.intrinsics, prior.T_camera_object)
             pose, fits = fit.T_camera_object, fit.errors_px < np.maximum(config.inlier_px, 2 * sigma)
         agreeing = int(fits.sum())
+        if agreeing < config.min_points and self._guide is not None and frame.index % config.network_period == 0:
+            pose = self._guided(frame, hands, mask, pose)
         track.starved = 0 if agreeing >= config.min_points else track.starved + 1
         shares = color_shares(frame.color, mask)
         alike = float(np.minimum(shares, track.shares).sum() / max(track.shares.sum(), 1e-9))
@@ -288,6 +292,21 @@ class ColorTracker:
         elif track.alive.sum() < 40:
             self._seed(frame, gray, mask, hand_mask, grasp_depth(frame.intrinsics, hands, mask))
         return self._report(mask, hand_mask, hands, 0.0 if track.starved else agreeing / len(used), is_keyframe)
+
+    def _guided(
+        self, frame: RgbdFrame, hands: Sequence[HandEstimate], mask: np.ndarray, pose: np.ndarray
+    ) -> np.ndarray:
+        """A pose (4, 4) that only the hand knows, turned some of the way to where the network sees the object."""
+        track, view = self._known(), self._look(frame, hands, mask)
+        found = self._placed(view)
+        if found is not None:
+            turn = so3_exp(GUIDE_GAIN * so3_log(found.T_camera_object[:3, :3] @ pose[:3, :3].T))
+            middle = transform_points(pose, track.middle[None])[0]
+            pose = make_transform(turn @ pose[:3, :3], turn @ (pose[:3, 3] - middle) + middle)
+        if view is not None and self._guide is not None and self._guide.is_new_side(track.sides, pose):
+            nothing = np.zeros(0, int), np.zeros((0, 2))
+            track.sides.append(KeyView(pose.copy(), self._prior(pose), *nothing, view))
+        return pose
 
     def _first_guess(self, hands: Sequence[HandEstimate], mask: np.ndarray, camera: CameraIntrinsics) -> PosePrior:
         """Carried by the hand that holds it, else moving on as before; its middle follows the mask's."""
@@ -365,11 +384,9 @@ class ColorTracker:
     def _placed(self, view: StreamView | None) -> PosePrior | None:
         """Where the network sees the object; None without one, or where it does not say."""
         track = self._known()
-        found = None if view is None or self._guide is None else self._guide.place(view, track.sides, track.pose)
-        if found is None:
+        if view is None or self._guide is None:
             return None
-        sigma = np.radians(self._config.network_turn_deg) + NETWORK_TURN_SHARE * found[1]
-        return PosePrior(nearest_rigid(found[0]), float(sigma), NETWORK_SHIFT_M, track.middle)
+        return self._guide.prior(view, track.sides, track.pose, track.middle)
 
     # Reporting
 
@@ -434,3 +451,11 @@ class ColorTracker:
             return np.zeros((0, 3))
         weakest = np.linalg.eigvalsh(self._object.information)[:, 0]
         return self._object.points[weakest > 1 / 0.006**2]
+
+
+def _guide(path: str, device: str) -> PointmapGuide | None:
+    if path == "none":
+        return None
+    from hoi_ros.tracking.pointmap_guide import load_guide  # torch costs a second where there is depth
+
+    return load_guide(path, device)
