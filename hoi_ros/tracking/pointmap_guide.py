@@ -22,7 +22,7 @@ from hoi_ros.tracking.pointmap_stream import StreamConfig, StreamView, choose_pa
 from hoi_ros.tracking.pointmap_structure import PosePrior
 
 SHIPPED = Path(__file__).parent / "weights" / "pointmap_network.pt"
-POINT_SIGMA_M = 0.008
+POINT_SIGMA_M = 0.02
 """How far corresponding points of two pointmaps usually lie apart."""
 MIN_HAND_CELLS, _CELL_PX = 6, 6
 """Fewest places where hand mesh and relief are compared, and their size in crop pixels."""

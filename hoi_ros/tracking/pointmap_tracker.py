@@ -37,10 +37,10 @@ from hoi_ros.tracking.pointmap_places import (
     unprojected,
 )
 from hoi_ros.tracking.pointmap_points import adjust, forget_old, point_sigma, pose_covariance, refine
+from hoi_ros.tracking.pointmap_seeding import followed_depths, free_places, neighbour_depths, take_in
 from hoi_ros.tracking.pointmap_stream import StreamView
 from hoi_ros.tracking.pointmap_structure import (
     PosePrior,
-    depth_prior_information,
     fit_pose,
     projected,
 )
@@ -167,8 +167,10 @@ class ColorTracker:
         self._seen_in_grasp = self._seen_in_grasp + 1 if enough and (steady or given) else 0
         if self._seen_in_grasp < self._config.start_frames:
             return self._idle("waiting", "something may be held" if enough else "nothing held", hand_mask)
-        depth = grasp_depth(frame.intrinsics, hands, mask)
+        depth, view = grasp_depth(frame.intrinsics, hands, mask), self._look(frame, hands, mask)
         rows, columns = np.nonzero(mask)
+        if view is not None and self._guide is not None:
+            depth = float(np.median(self._guide.depths(view, np.stack([columns, rows], 1).astype(float))))
         center = unprojected(np.array([[columns.mean(), rows.mean()]]), depth, frame.intrinsics)[0]
         self._object_id += 1
         self._object = track = FollowedObject(self._object_id, make_transform(np.eye(3), center))
@@ -176,7 +178,6 @@ class ColorTracker:
         track.centroid, width_px = middle_and_width(mask)
         track.middle = center / np.linalg.norm(center) * (0.5 * width_px * depth / frame.intrinsics.fx)
         self._remember_hands(hands, mask)
-        view = self._look(frame, hands, mask)
         self._seed(frame, gray, mask, hand_mask, depth, view)
         self._add_keyframe(self._prior(track.pose, 1e-3), view)
         return self._report(mask, hand_mask, hands, 1.0, True)
@@ -188,58 +189,19 @@ class ColorTracker:
 
     def _seed(self, frame: RgbdFrame, gray, mask, hand_mask, depth_m: float, view: StreamView | None = None) -> None:
         """Put new points on the grid wherever the object shows and none is followed."""
-        track, step = self._known(), self._config.grid_px
-        inner = cv2.erode(mask.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-        inner &= cv2.dilate(hand_mask.astype(np.uint8), np.ones((3, 3), np.uint8)) == 0
-        for row, column in np.rint(track.pixels[track.alive][:, ::-1]).astype(int):
-            r, reach = slice(max(0, row - int(step * 0.7)), row + int(step * 0.7) + 1), int(step * 0.7)
-            inner[r, max(0, column - reach) : column + reach + 1] = False
-        height, width = gray.shape
-        v, u = np.meshgrid(np.arange(step / 2, height - 1, step), np.arange(step / 2, width - 1, step), indexing="ij")
-        places = np.stack([u.ravel(), v.ravel()], 1)
-        places = places[inner[places[:, 1].astype(int), places[:, 0].astype(int)]]
+        track, config = self._known(), self._config
+        places = free_places(track, gray, mask, hand_mask, config.grid_px)
         if not len(places):
             return
-        # A flat patch shows no motion: its points would only follow their neighbours' errors.
-        strength = cv2.cornerMinEigenVal(gray, 7)[places[:, 1].astype(int), places[:, 0].astype(int)]
-        places = places[strength > 2e-4]
-        if not len(places):
-            return
-        sigma = self._config.depth_sigma_m
         if view is not None and self._guide is not None:
-            known = track.alive
-            believed = (track.points[known] @ track.pose[:3, :3].T + track.pose[:3, 3])[:, 2]
-            depths = self._guide.depths_beside(view, places, track.pixels[known], believed)
-            sigma = self._config.network_depth_sigma_m
+            depths, sigma = (
+                self._guide.depths_beside(view, places, *followed_depths(track)),
+                config.network_depth_sigma_m,
+            )
         else:
-            depths = self._neighbour_depth(places, depth_m, bulge(mask) * depth_m / frame.intrinsics.fx)
-        local = unprojected(places, depths, frame.intrinsics)
-        points = transform_points(invert_transform(track.pose), local)
-        firm = depth_prior_information(track.pose, points, frame.intrinsics, sigma)
-        track.points = np.concatenate([track.points, points])
-        track.prior = np.concatenate([track.prior, points])
-        track.information = np.concatenate([track.information, firm])
-        track.prior_information = np.concatenate([track.prior_information, firm])
-        track.pixels = np.concatenate([track.pixels, places])
-        track.alive = np.concatenate([track.alive, np.ones(len(places), bool)])
-
-    def _neighbour_depth(self, places: np.ndarray, depth_m: float, bulge_m: np.ndarray) -> np.ndarray:
-        """Depth (N,) of new points: their nearest followed neighbours', else the grasp's, and rounded like the outline.
-
-        A flat start would leave open which way the thing turns: seen from afar, a hollow turning left moves as a body
-        turning right.
-        """
-        track = self._known()
-        rise = bulge_m[places[:, 1].astype(int), places[:, 0].astype(int)]
-        known = np.flatnonzero(track.alive)
-        if len(known) < 6:
-            return depth_m - rise
-        seen = np.rint(track.pixels[known]).astype(int)
-        depths = (track.points[known] @ track.pose[:3, :3].T + track.pose[:3, 3])[:, 2]
-        depths = depths + bulge_m[seen[:, 1], seen[:, 0]]
-        distance = np.linalg.norm(places[:, None] - track.pixels[known][None], axis=2)
-        nearest = np.argsort(distance, axis=1)[:, :5]
-        return np.median(depths[nearest], axis=1) - rise
+            rise = bulge(mask) * depth_m / frame.intrinsics.fx
+            depths, sigma = neighbour_depths(track, places, depth_m, rise), config.depth_sigma_m
+        take_in(track, places, depths, sigma, frame.intrinsics)
 
     # Following
 
