@@ -1,15 +1,16 @@
 """Tracking and reconstruction from colour alone: depth is withheld from the simulator's scenes.
 
     python benchmarks/pointmap.py [--scenes rotate:box replay:FILE.npz#12 ...] [--frames 120] [--masks] [--meshes DIR]
-        [--network FILE] [--rgbd DIR]
+        [--network FILE|none] [--pairs 60] [--rgbd DIR]
 
 Hands are HandOS' without depth. The object frame is tied to the true one in the first tracked frame, then nothing is
 fitted; of captured grasps the frames count in which the hand holds the thing, forth and back. `hand alone`: the object
 takes part in the wrist's motion from the first tracked frame on, nothing else is looked at. `ADD-S, first distance
 given`: all distances multiplied by what makes that of the first tracked frame true, since a hand of unknown size
 leaves the scale open. `beyond 3 sigma`: tracked frames whose turn is further off than three stated sigmas.
-Relative rotation as SHOWMe scores it: between frames 1, 10 and 30 apart. With --network, also its motion
-between two views of held-out things; with --rgbd, its pointmaps on real colour against real depth.
+Relative rotation as SHOWMe scores it: between frames 1, 10 and 30 apart. --network is that of the tracker, the one
+that ships by default; with --pairs also its motion between two views of things not trained on, with --rgbd also its
+relief on real colour against real depth.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ from hoi_ros.reconstruction.reconstructor import ObjectReconstructor
 from hoi_ros.simulation import Simulator, SimulatorConfig
 from hoi_ros.sources import open_source
 from hoi_ros.tracking.pointmap_checkpoint import load_pointmap_network
+from hoi_ros.tracking.pointmap_config import ColorTrackerConfig
 from hoi_ros.tracking.pointmap_crop import look_at_box
+from hoi_ros.tracking.pointmap_guide import SHIPPED
 from hoi_ros.tracking.pointmap_hull import ColorDepth
 from hoi_ros.tracking.pointmap_motion import MotionConfig, fit_motion
 from hoi_ros.tracking.pointmap_network import PointmapNetwork
@@ -112,7 +115,7 @@ class Score:
         return out
 
 
-def run(scene: str, frames: int, seed: int, meshes: Path | None, masks: bool) -> dict[str, Score]:
+def run(scene: str, frames: int, seed: int, meshes: Path | None, masks: bool, network: str) -> dict[str, Score]:
     """Both methods on one simulated thing."""
     replayed = scene.startswith("replay:")
     simulator = Simulator(scene, SimulatorConfig(seed=seed, object=str(meshes) if replayed and meshes else ""))
@@ -120,7 +123,8 @@ def run(scene: str, frames: int, seed: int, meshes: Path | None, masks: bool) ->
     faces = {side: estimator.faces(side) for side in ("left", "right")}
     mesh = next(iter(simulator.object_meshes().values()))
     points = np.asarray(mesh.vertices, np.float64)[:: max(1, len(mesh.vertices) // 500)]
-    tracker, scores, scaled = ColorTracker(), {"colour": Score(), "hand alone": Score()}, Score()
+    tracker = ColorTracker(ColorTrackerConfig(network=network))
+    scores, scaled = {"colour": Score(), "hand alone": Score()}, Score()
     shape, volume = ColorDepth(), ObjectReconstructor(device="cpu")
     held = round(simulator.scene.held_from_s * simulator.config.fps) if replayed else 0
     first, end = (max(0, held - LEAD), 2 * simulator.once_frames - held) if replayed else (0, frames)
@@ -254,8 +258,8 @@ def main() -> None:
     parser.add_argument("--masks", action="store_true", help="use the hand network's masks (handos_masks)")
     parser.add_argument("--frames", type=int, default=120, help="frames of scenes that are no captured grasp")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--network", type=Path, help="pointmap network to weigh as well")
-    parser.add_argument("--pairs", type=int, default=60, help="pairs that the network is weighed on")
+    parser.add_argument("--network", default="", help="pointmap network; '' is the one that ships, 'none' for none")
+    parser.add_argument("--pairs", type=int, default=0, help="pairs that the network is weighed on by itself")
     parser.add_argument("--rgbd", type=Path, help="folder of real frames with depth, for the network")
     options = parser.parse_args()
     if options.scenes:
@@ -267,17 +271,19 @@ def main() -> None:
     surfaces = []
     for scene in options.scenes:
         name = scene if not scene.startswith("replay:") else "#" + scene.partition("#")[2]
-        for method, score in run(scene, options.frames, options.seed, options.meshes, options.masks).items():
+        for method, score in run(
+            scene, options.frames, options.seed, options.meshes, options.masks, options.network
+        ).items():
             print(score.row(name, method), flush=True)
             surfaces += [f"{name}: {score.surface}"] if score.surface else []
     print("\n".join(["", *surfaces]))
-    if options.network:
-        network = load_pointmap_network(options.network)
+    if options.pairs or options.rgbd:
+        network = load_pointmap_network(options.network or SHIPPED)
         print(
             "\n| things | pairs | turned deg | rotation off deg | first view mm | second view mm | object IoU |\n|"
             + "---|" * 7
         )
-        for built_in in (False, True):
+        for built_in in (False, True) if options.pairs else ():
             print(network_motion(network, options.pairs, 9000, built_in), flush=True)
         if options.rgbd:
             print(network_on_real(network, options.rgbd))
