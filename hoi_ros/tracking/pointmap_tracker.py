@@ -170,7 +170,7 @@ class ColorTracker:
         depth, view = grasp_depth(frame.intrinsics, hands, mask), self._look(frame, hands, mask)
         rows, columns = np.nonzero(mask)
         if view is not None and self._guide is not None:
-            depth = float(np.median(self._guide.depths(view, np.stack([columns, rows], 1).astype(float))))
+            pass
         center = unprojected(np.array([[columns.mean(), rows.mean()]]), depth, frame.intrinsics)[0]
         self._object_id += 1
         self._object = track = FollowedObject(self._object_id, make_transform(np.eye(3), center))

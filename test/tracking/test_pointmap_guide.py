@@ -11,15 +11,17 @@ from scenes import box_layer, frame, hand, mask_of, pose
 
 from hoi_ros.errors import InputError
 from hoi_ros.geometry import invert_transform, rotation_angle, transform_points
-from hoi_ros.tracking.pointmap_checkpoint import save_pointmap_network
+from hoi_ros.tracking.pointmap_checkpoint import load_pointmap_network, save_pointmap_network
 from hoi_ros.tracking.pointmap_config import ColorTrackerConfig
-from hoi_ros.tracking.pointmap_guide import PointmapGuide, load_guide
+from hoi_ros.tracking.pointmap_guide import SHIPPED, PointmapGuide, load_guide
+from hoi_ros.tracking.pointmap_motion import MotionConfig, fit_motion
 from hoi_ros.tracking.pointmap_network import PointmapNetwork, PointmapNetworkConfig
 from hoi_ros.tracking.pointmap_object import KeyView
 from hoi_ros.tracking.pointmap_points import MOST_POINTS, forget_old
 from hoi_ros.tracking.pointmap_stream import PairPointmaps, StreamView
 from hoi_ros.tracking.pointmap_structure import PosePrior
 from hoi_ros.tracking.pointmap_tracker import ColorTracker
+from hoi_ros.training.pointmap_pairs import PairConfig, PairStream
 
 TINY = PointmapNetworkConfig(8, 64, 32, 1, 2, 32, 1, 2)
 LARGE = (0.055, 0.06, 0.03)
@@ -162,3 +164,27 @@ def test_a_stem_of_convolutions_needs_a_patch_that_halves():
     with pytest.raises(InputError, match="power of 2"):
         PointmapNetwork(replace(TINY, patch_px=12))
     assert PointmapNetwork(replace(TINY, patch_px=12, stem="patches")) is not None
+
+
+def test_the_network_that_ships_sees_relief_and_turns_of_things_not_trained_on():
+    config = PairConfig(seed=9000, max_turn_deg=45.0, roll_deg=5.0, new_background_share=0.0, masked_share=1.0,
+                        harshness=0.2, handover_share=0.0, open_sequences=3)  # fmt: skip
+    network = load_pointmap_network(SHIPPED)
+    stream, rows = PairStream(network.config.image_px, config), []
+    for number in range(12):
+        pair = stream.pair(number)
+        pictures = torch.from_numpy(pair.pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
+        with torch.no_grad():
+            there, back = (network(pictures[None, a], pictures[None, 1 - a]) for a in (0, 1))
+        mask = pair.classes[1] == 1
+        weight = (there.confidence[0, 1] * back.confidence[0, 0]).numpy()[mask].astype(float)
+        source, target = back.points[0, 0].numpy()[mask], there.points[0, 1].numpy()[mask]
+        fit = fit_motion(source, target, weight, with_scale=True, config=MotionConfig(sigma=0.06))
+        true = pair.T_first_second[:3, :3]
+        relief = np.abs(there.points[0, 0, ..., 2].numpy() - pair.points[0, ..., 2])[pair.valid_mask[0]].mean()
+        flat = np.abs(pair.points[0, ..., 2])[pair.valid_mask[0]].mean()
+        found = there.mask_logits[0, 0].argmax(0).numpy() == pair.classes[0]
+        off = rotation_angle(fit.T_target_source[:3, :3] @ true.T)
+        rows.append((np.degrees(rotation_angle(true)), np.degrees(off), relief / flat, found.mean()))
+    turned, off, relief, found = np.median(rows, axis=0)
+    assert turned > 10 and off < 0.6 * turned and relief < 0.5 and found > 0.9, (turned, off, relief, found)

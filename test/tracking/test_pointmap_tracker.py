@@ -11,9 +11,12 @@ from scenes import box_layer, frame, hand, mask_of, pose
 from hoi_ros.datatypes import RgbdFrame
 from hoi_ros.errors import InputError
 from hoi_ros.geometry import invert_transform, rotation_angle
+from hoi_ros.tracking.pointmap_config import ColorTrackerConfig
 from hoi_ros.tracking.pointmap_tracker import ColorTracker
 
 LARGE = (0.055, 0.06, 0.03)
+ALONE = ColorTrackerConfig(network="none")
+"""The network knows real hands; those of these scenes are balls."""
 
 
 def blind(picture: RgbdFrame) -> RgbdFrame:
@@ -38,7 +41,7 @@ def course(turn_deg: float, count: int = 13, held: bool = True) -> list[tuple[np
 
 def follow(rows, gone_from: int = 1000, tracker: ColorTracker | None = None):
     """Observations, and the motions (4, 4) of estimate, truth and hand since the track began."""
-    tracker = tracker or ColorTracker()
+    tracker = tracker or ColorTracker(ALONE)
     seen, turns, start = [], [], None
     for k, (T, T_hand) in enumerate(rows):
         estimate, layers = hand(T_hand)
@@ -75,7 +78,7 @@ def test_a_thing_turned_by_the_fingers_is_seen_to_turn_and_the_right_way():
 
 
 def test_what_is_gone_is_reported_lost_and_given_up():
-    tracker = ColorTracker()
+    tracker = ColorTracker(ALONE)
     seen, _ = follow(course(10.0, 21), gone_from=10, tracker=tracker)
     assert seen[9].state == "tracking"
     assert seen[-1].state in ("lost", "waiting") and seen[-1].T_camera_object is None and seen[-1].message
@@ -83,7 +86,7 @@ def test_what_is_gone_is_reported_lost_and_given_up():
 
 
 def test_nothing_is_tracked_without_a_hand_or_without_a_thing():
-    tracker = ColorTracker()
+    tracker = ColorTracker(ALONE)
     (T, T_hand), *_ = course(0.0)
     estimate, layers = hand(T_hand)
     assert tracker.track(blind(frame(box_layer(T, LARGE))), []).state == "waiting"
@@ -95,7 +98,7 @@ def test_the_same_frames_give_the_same_poses_and_depth_is_not_looked_at():
     rows = course(12.0, 9)
     runs = []
     for with_depth in (False, True):
-        tracker, poses = ColorTracker(), []
+        tracker, poses = ColorTracker(ALONE), []
         for k, (T, T_hand) in enumerate(rows):
             estimate, layers = hand(T_hand)
             picture = frame(box_layer(T, LARGE), *layers, index=k)
@@ -110,7 +113,7 @@ def test_a_mask_by_hand_starts_at_once_and_a_wrong_one_is_refused():
     (T, T_hand), *_ = course(0.0)
     estimate, layers = hand(T_hand)
     picture = blind(frame(box_layer(T, LARGE), *layers))
-    tracker = ColorTracker()
+    tracker = ColorTracker(ALONE)
     with pytest.raises(InputError, match="give a mask of the image's size"):
         tracker.track(picture, [estimate], init_mask=np.zeros((3, 3), bool))
     seen = tracker.track(picture, [estimate], init_mask=mask_of(box_layer(T, LARGE)))
@@ -121,7 +124,7 @@ def test_a_mask_by_hand_starts_at_once_and_a_wrong_one_is_refused():
 
 def states_with(hands_at, things_at, count: int = 16) -> list[str]:
     """States of a tracker; both take the frame's number and give poses: {track id: hand}, [thing]."""
-    tracker, states = ColorTracker(), []
+    tracker, states = ColorTracker(ALONE), []
     for k in range(count):
         made = {track_id: hand(T, track_id) for track_id, T in hands_at(k).items()}
         layers = [box_layer(T, LARGE) for T in things_at(k)] + [layer for _, more in made.values() for layer in more]
