@@ -26,7 +26,7 @@ LEAP_M = 0.025
 """Distance from every guess at which a fit must look like the object: no hand is so fast, a thing before it may be."""
 UNEVEN = 1.5
 """Ratio of two steps' durations from which the second cannot be foretold by the first."""
-YOUNG_FRAMES, HAND_TURN_RAD = 8, np.radians(5.0)
+YOUNG_FRAMES, HAND_TURN_RAD = 5, np.radians(6.0)
 """Frames in which no motion is known to be steady, and how far the turn of a hand is off from that of what it holds."""
 GROWTH_AT_REST_M = 0.004
 BORDER_M = 0.03

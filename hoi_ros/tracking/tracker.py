@@ -279,7 +279,6 @@ class ObjectTracker:
             carried = self._carry(frame, depth, hands, view)
             return carried or self._lose(why, view.patch.paste(view.hand_mask, depth.shape))
         assert result is not None
-        track.carried_frames = 0
         return self._learn(frame, depth, hands, view, target, result)
 
     def _carry(self, frame, depth, hands, view: View) -> ObjectObservation | None:
@@ -346,7 +345,9 @@ class ObjectTracker:
             mask |= track.parts_in_grasp(hands, view, mask)
             mask |= track.parts_moving_along(frame, depth, hands, view, mask, pose)
         if mask.sum() * view.patch.stride**2 < self._config.min_object_px / 4:
-            return self._lose("it is hidden", view.patch.paste(view.hand_mask, depth.shape))
+            carried = self._carry(frame, depth, hands, view)
+            return carried or self._lose("it is hidden", view.patch.paste(view.hand_mask, depth.shape))
+        track.carried_frames = 0
         explained = object_mask(rendering.depth_m, view.candidates, view.hand_mask, view.patch, 0.0)
         share = float(explained.sum() / max(mask.sum(), 1))
         sure = track.judge_turn(view, target, rendering, pose)
@@ -404,8 +405,7 @@ class ObjectTracker:
         track = self._present_track()
         # A model of few frames is soon worth less than a fresh start.
         if hands and track.lost_frames >= min(self._config.give_up_frames, 10 + 2 * track.tracked_frames):
-            started = self._replace(frame, depth, hands, faces)
-            if started is not None:
+            if (started := self._replace(frame, depth, hands, faces)) is not None:
                 return started
         return self._seek(frame, depth, hands, faces)
 
