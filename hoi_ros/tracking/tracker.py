@@ -404,9 +404,9 @@ class ObjectTracker:
         """Try poses near the last one, carried by the hand, and every kept view at every free-standing part."""
         track = self._present_track()
         # A model of few frames is soon worth less than a fresh start.
-        if hands and track.lost_frames >= min(self._config.give_up_frames, 10 + 2 * track.tracked_frames):
-            if (started := self._replace(frame, depth, hands, faces)) is not None:
-                return started
+        stale = track.lost_frames >= min(self._config.give_up_frames, 10 + 2 * track.tracked_frames)
+        if hands and stale and (started := self._replace(frame, depth, hands, faces)) is not None:
+            return started
         return self._seek(frame, depth, hands, faces)
 
     def _seek(self, frame, depth, hands, faces, known: bool = False) -> ObjectObservation:
