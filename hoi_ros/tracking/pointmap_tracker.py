@@ -169,8 +169,6 @@ class ColorTracker:
             return self._idle("waiting", "something may be held" if enough else "nothing held", hand_mask)
         depth, view = grasp_depth(frame.intrinsics, hands, mask), self._look(frame, hands, mask)
         rows, columns = np.nonzero(mask)
-        if view is not None and self._guide is not None:
-            pass
         center = unprojected(np.array([[columns.mean(), rows.mean()]]), depth, frame.intrinsics)[0]
         self._object_id += 1
         self._object = track = FollowedObject(self._object_id, make_transform(np.eye(3), center))
