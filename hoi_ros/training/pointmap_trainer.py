@@ -16,7 +16,7 @@ from torch import Tensor
 from hoi_ros.config import make_config, parse_value, setting
 from hoi_ros.errors import InputError, unknown_name
 from hoi_ros.tracking.pointmap_checkpoint import save_pointmap_network
-from hoi_ros.tracking.pointmap_network import PointmapNetwork, PointmapNetworkConfig
+from hoi_ros.tracking.pointmap_network import CrossAttention, PointmapNetwork, PointmapNetworkConfig
 from hoi_ros.training.pointmap_loss import PointmapLoss, PointmapLossConfig, pointmap_loss
 from hoi_ros.training.pointmap_pairs import Pair, PairConfig, PairStream
 from hoi_ros.training.pointmap_pictures import prediction_sheet
@@ -227,9 +227,10 @@ def _start_small(network: PointmapNetwork) -> None:
             torch.nn.init.xavier_uniform_(parameter)
         elif name.endswith(".bias") and "norm" not in name:
             torch.nn.init.zeros_(parameter)
-    for layer in (layer for decoder in network.decoders for layer in decoder):
-        # Likeness from the start: a token first looks where the other view shows the same.
-        layer.cross.key.load_state_dict(layer.cross.query.state_dict())
+    for layer in network.decoders.modules():
+        if isinstance(layer, CrossAttention):
+            # Likeness from the start: a token first looks where the other view shows the same.
+            layer.key.load_state_dict(layer.query.state_dict())
     for head in (*network.heads, network.mask_head):
         for name, parameter in head.named_parameters():
             if name in ("project.weight", "out.weight"):
