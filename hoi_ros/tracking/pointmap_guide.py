@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from hoi_ros.datatypes import HandEstimate, RgbdFrame
@@ -13,7 +14,7 @@ from hoi_ros.device import resolve_device
 from hoi_ros.geometry import nearest_rigid, rotation_angle
 from hoi_ros.tracking.pointmap_asking import NetworkPairs
 from hoi_ros.tracking.pointmap_checkpoint import load_pointmap_network
-from hoi_ros.tracking.pointmap_crop import look_at_box
+from hoi_ros.tracking.pointmap_crop import hide_background, look_at_box
 from hoi_ros.tracking.pointmap_motion import MotionConfig
 from hoi_ros.tracking.pointmap_network import PointmapNetwork
 from hoi_ros.tracking.pointmap_object import KeyView
@@ -26,7 +27,7 @@ POINT_SIGMA_M = 0.02
 """How far corresponding points of two pointmaps usually lie apart."""
 MIN_HAND_CELLS, _CELL_PX = 6, 6
 """Fewest places where hand mesh and relief are compared, and their size in crop pixels."""
-MARGIN, MIN_KNOWN = 1.2, 6
+MARGIN, MIN_KNOWN, SHOWN_PX = 1.2, 6, 5
 TURN_RAD, TURN_SHARE, SHIFT_M = float(np.radians(8.0)), 0.15, np.array([0.01, 0.01, 0.03])
 """How far off the network is: its turn, with a share of what lies between the views; its place, camera axes."""
 
@@ -54,13 +55,16 @@ class PointmapGuide:
         self._count = 0
         self._known_relief: tuple[int, np.ndarray] | None = None
 
-    def look(self, frame: RgbdFrame, hands: Sequence[HandEstimate], mask: np.ndarray) -> StreamView | None:
+    def look(
+        self, frame: RgbdFrame, hands: Sequence[HandEstimate], mask: np.ndarray, hand_mask: np.ndarray | None = None
+    ) -> StreamView | None:
         """A view of hands and object, its depth from the hands; None where they show too little.
 
         Args:
             frame: colour.
             hands: those that may hold it.
             mask: (H, W) bool pixels of the object.
+            hand_mask: (H, W) bool pixels of the hands; with it all else is hidden from the network.
         """
         rows, columns = np.nonzero(mask)
         if len(rows) < 12 or not hands:
@@ -71,7 +75,11 @@ class PointmapGuide:
         crop = look_at_box(np.concatenate([middle - half, middle + half]), frame.intrinsics, self._size, margin=MARGIN)
         inside = crop.cut(mask.astype(np.uint8), nearest=True) > 0
         self._count += 1
-        view = StreamView(self._count, crop, crop.cut(frame.color), inside, 1.0)
+        picture = crop.cut(frame.color)
+        if hand_mask is not None:
+            shown = crop.cut((mask | hand_mask).astype(np.uint8), nearest=True)
+            picture = hide_background(picture, cv2.dilate(shown, np.ones((SHOWN_PX, SHOWN_PX), np.uint8)) > 0)
+        view = StreamView(self._count, crop, picture, inside, 1.0)
         depth = self._depth_by_hands(view, hands)
         return None if depth is None else replace(view, depth_m=depth)
 

@@ -167,7 +167,7 @@ class ColorTracker:
         self._seen_in_grasp = self._seen_in_grasp + 1 if enough and (steady or given) else 0
         if self._seen_in_grasp < self._config.start_frames:
             return self._idle("waiting", "something may be held" if enough else "nothing held", hand_mask)
-        depth, view = grasp_depth(frame.intrinsics, hands, mask), self._look(frame, hands, mask)
+        depth, view = grasp_depth(frame.intrinsics, hands, mask), self._look(frame, hands, mask, hand_mask)
         rows, columns = np.nonzero(mask)
         center = unprojected(np.array([[columns.mean(), rows.mean()]]), depth, frame.intrinsics)[0]
         self._object_id += 1
@@ -180,10 +180,10 @@ class ColorTracker:
         self._add_keyframe(self._prior(track.pose, 1e-3), view)
         return self._report(mask, hand_mask, hands, 1.0, True)
 
-    def _look(self, frame: RgbdFrame, hands: Sequence[HandEstimate], mask: np.ndarray) -> StreamView | None:
+    def _look(self, frame: RgbdFrame, hands, mask: np.ndarray, hand_mask: np.ndarray) -> StreamView | None:
         if self._load_shipped is not None:
             self._guide, self._load_shipped = _guide("", self._load_shipped), None
-        return None if self._guide is None else self._guide.look(frame, hands, mask)
+        return None if self._guide is None else self._guide.look(frame, hands, mask, hand_mask)
 
     def _seed(self, frame: RgbdFrame, gray, mask, hand_mask, depth_m: float, view: StreamView | None = None) -> None:
         """Put new points on the grid wherever the object shows and none is followed."""
@@ -217,7 +217,7 @@ class ColorTracker:
             pose, fits = fit.T_camera_object, fit.errors_px < np.maximum(config.inlier_px, 2 * sigma)
         agreeing = int(fits.sum())
         if agreeing < config.min_points and self._guide is not None and frame.index % config.network_period == 0:
-            pose = self._guided(frame, hands, mask, pose)
+            pose = self._guided(frame, hands, mask, hand_mask, pose)
         track.starved = 0 if agreeing >= config.min_points else track.starved + 1
         shares = color_shares(frame.color, mask)
         alike = float(np.minimum(shares, track.shares).sum() / max(track.shares.sum(), 1e-9))
@@ -243,7 +243,7 @@ class ColorTracker:
         self._remember_hands(hands, mask)
         is_keyframe = False
         if agreeing >= config.min_points and self._turned() > np.radians(config.keyframe_angle_deg):
-            view = self._look(frame, hands, mask)
+            view = self._look(frame, hands, mask, hand_mask)
             self._seed(frame, gray, mask, hand_mask, grasp_depth(frame.intrinsics, hands, mask), view)
             self._add_keyframe(self._placed(view) or self._prior(prior.T_camera_object, 0.5), view)
             adjust(track, config.window, config.min_points, frame.intrinsics)
@@ -253,11 +253,9 @@ class ColorTracker:
             self._seed(frame, gray, mask, hand_mask, grasp_depth(frame.intrinsics, hands, mask))
         return self._report(mask, hand_mask, hands, 0.0 if track.starved else agreeing / len(used), is_keyframe)
 
-    def _guided(
-        self, frame: RgbdFrame, hands: Sequence[HandEstimate], mask: np.ndarray, pose: np.ndarray
-    ) -> np.ndarray:
+    def _guided(self, frame: RgbdFrame, hands, mask: np.ndarray, hand_mask: np.ndarray, pose: np.ndarray) -> np.ndarray:
         """A pose (4, 4) that only the hand knows, turned some of the way to where the network sees the object."""
-        track, view = self._known(), self._look(frame, hands, mask)
+        track, view = self._known(), self._look(frame, hands, mask, hand_mask)
         found = self._placed(view)
         if found is not None:
             turn = so3_exp(GUIDE_GAIN * so3_log(found.T_camera_object[:3, :3] @ pose[:3, :3].T))

@@ -63,9 +63,9 @@ class Scene:
         guide._ask = self
         look = guide.look
 
-        def looked(picture, hands, mask):
+        def looked(picture, hands, mask, hand_mask=None):
             self.shown[guide._count + 1] = picture.index
-            return look(picture, hands, mask)
+            return look(picture, hands, mask, hand_mask)
 
         guide.look = looked
         return guide
