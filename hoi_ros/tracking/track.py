@@ -54,12 +54,12 @@ class Track:
     graph: ViewGraph
     T_camera_object: np.ndarray
     stamp_ns: int
-    motion: np.ndarray
+    motion: np.ndarray = field(default_factory=lambda: np.eye(4))
     """(4, 4) last step's motion about the object's middle, in camera axes."""
-    middle: np.ndarray
+    middle: np.ndarray = field(default_factory=lambda: np.zeros(3))
     """(3,) middle of the model, object frame."""
-    radius_m: float
-    wrists: dict[int, np.ndarray]
+    radius_m: float = 0.1
+    wrists: dict[int, np.ndarray] = field(default_factory=dict)
     """Wrist poses (4, 4) of the last tracked frame by hand track."""
     foreign: ForeignSurface | None = None
     """What is seen beside the object while no hand holds it."""

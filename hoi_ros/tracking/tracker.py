@@ -12,27 +12,17 @@ from hoi_ros.datatypes import HandEstimate, ObjectObservation, PoseRevision, Rgb
 from hoi_ros.errors import InputError
 from hoi_ros.geometry import make_transform, so3_exp, transform_points
 from hoi_ros.tracking.alignment import AlignmentResult, AlignmentTarget, ExpectedTurn, align, alignment_target
+from hoi_ros.tracking.beginning import GraspWatch, box_around, first_track, marked_mask
 from hoi_ros.tracking.carried import MIN_LIKENESS, carried_mask, carried_pose
 from hoi_ros.tracking.config import TrackerConfig
 from hoi_ros.tracking.features import feature_images
-from hoi_ros.tracking.hidden_hands import HiddenHands
 from hoi_ros.tracking.keyframes import view_cloud
-from hoi_ros.tracking.masks import (
-    SkinModel,
-    dilated,
-    grasp_components,
-    main_parts,
-    object_mask,
-    segment_hands,
-)
+from hoi_ros.tracking.masks import dilated, object_mask
 from hoi_ros.tracking.model import SurfelModel
-from hoi_ros.tracking.patch import clean_depth, cut_patch
-from hoi_ros.tracking.planes import above_planes, dominant_planes
 from hoi_ros.tracking.recovery import best_guess, guesses_of_a_frame, looks_like
+from hoi_ros.tracking.segmentation import Segmentation
 from hoi_ros.tracking.track import GROWTH_AT_REST_M, VIEW_POINTS, Track, View, about, hands_box
-from hoi_ros.tracking.view_graph import ViewGraph
 
-PLANE_PERIOD = 10
 GROWTH_M = 0.012
 FUSE_INLIERS = 0.6
 CARRY_FRAMES, CARRIED_M = 60, 0.01
@@ -65,19 +55,12 @@ class ObjectTracker:
 
     def reset(self) -> None:
         """Forget the object, the model and all that was learnt; the next object gets a new id."""
-        self._rng = np.random.default_rng(self._config.seed)
-        self._skin = SkinModel()
-        self._planes = np.zeros((0, 4), np.float32)
-        self._plane_age = 0
-        self._seen_in_grasp = 0
+        self._segmentation = Segmentation(self._config)
+        self._grasp = GraspWatch(self._config)
         self._track: Track | None = None
         self._remembered: list[Track] = []
         """Objects met before, the one seen last at the end."""
         self._comparisons = 0
-        self._last_masks: np.ndarray | None = None
-        self._hidden = HiddenHands()
-        self._hands_about: list[HandEstimate] = []
-        """The hands of this frame and those just hidden: whose pixels are no object's."""
 
     def close(self) -> None:
         """End the thread that solves for keyframes; what it works on is waited for."""
@@ -89,9 +72,13 @@ class ObjectTracker:
         return self._track.model if self._track else None
 
     def track(
-        self, frame: RgbdFrame, hands: Sequence[HandEstimate] = (), *,
-        hand_faces: Mapping[str, np.ndarray] | None = None, init_mask: np.ndarray | None = None,
-    ) -> ObjectObservation:  # fmt: skip
+        self,
+        frame: RgbdFrame,
+        hands: Sequence[HandEstimate] = (),
+        *,
+        hand_faces: Mapping[str, np.ndarray] | None = None,
+        init_mask: np.ndarray | None = None,
+    ) -> ObjectObservation:
         """Find the object in the next frame.
 
         Args:
@@ -113,9 +100,7 @@ class ObjectTracker:
         if frame.depth_m is None:
             return self._idle("no_depth", NO_DEPTH)
         hands = [hand for hand in hands if np.isfinite(hand.joints_camera).all() and hand.joints_camera[:, 2].min() > 0]
-        self._hands_about = self._hidden.with_hidden(hands)
-        depth = clean_depth(frame)
-        self._update_planes(frame, depth)
+        depth = self._segmentation.take(frame, hands)
         if init_mask is not None:
             return self._start_from_mask(frame, depth, hands, hand_faces, np.asarray(init_mask, bool))
         if self._track is None:
@@ -142,51 +127,49 @@ class ObjectTracker:
     def _idle(self, state: str, message: str, hand_mask: np.ndarray | None = None) -> ObjectObservation:
         return ObjectObservation(state, max(self._object_id, 0), hand_mask=hand_mask, message=message)
 
-    def _update_planes(self, frame: RgbdFrame, depth: np.ndarray) -> None:
-        """Look for table and wall again every few frames."""
-        if self._plane_age % PLANE_PERIOD == 0:
-            ignore = self._last_masks
-            if ignore is not None and ignore.shape != depth.shape:
-                ignore = None
-            self._planes = dominant_planes(depth, frame.intrinsics, ignore, self._rng)
-        self._plane_age += 1
-
-    def _view(self, frame, depth, faces, box, predicted: np.ndarray | None) -> View | None:
-        """Cut the box out and tell hand, background and candidates apart."""
-        patch = cut_patch(frame, depth, box, self._config.max_crop_px)
-        if patch is None:
-            return None
-        rendered = None
-        if self._track is not None and predicted is not None:
-            rendered = self._track.model.render(predicted, patch).depth_m
-        above = clear = above_planes(patch.points, self._planes, self._config.plane_margin_m)
-        hand_mask = segment_hands(self._hands_about, faces, patch, self._skin, rendered, clear, self._config)
-        candidates = (patch.depth_m > 0) & ~hand_mask
-        if rendered is not None:  # what stands on the table is not cut off at its foot
-            clear = above | (np.abs(patch.depth_m - rendered) < 0.008)
-        candidates &= clear
-        return View(patch, hand_mask, candidates, above)
-
     # Starting
 
     def _wait(self, frame, depth, hands, faces) -> ObjectObservation:
         """Look for something in the grasp; start when it stays there."""
         if not hands:
-            self._seen_in_grasp = 0
+            self._grasp.forget()
             return self._idle("waiting", "no hand in view that could hold an object")
-        view = self._view(frame, depth, faces, hands_box(hands, frame, 0.12), None)
+        view = self._segmentation.view(frame, depth, faces, hands_box(hands, frame, 0.12))
         if view is None:
             return self._idle("waiting", "the hand is at the image's border")
-        mask = grasp_components(hands, view.candidates, view.patch, self._config)
-        self._last_masks = view.patch.paste(view.hand_mask | mask, depth.shape)
-        hand_mask = view.patch.paste(view.hand_mask, depth.shape)
-        if mask.sum() * view.patch.stride**2 < self._config.min_object_px:
-            self._seen_in_grasp = 0
-            return self._idle("waiting", "nothing held", hand_mask)
-        self._seen_in_grasp += 1
-        if self._seen_in_grasp < self._config.start_frames:
-            return self._idle("waiting", "something may be held", hand_mask)
+        mask, why_not = self._grasp.look(hands, view)
+        self._segmentation.last_masks = view.patch.paste(view.hand_mask | mask, depth.shape)
+        if why_not:
+            return self._idle("waiting", why_not, view.patch.paste(view.hand_mask, depth.shape))
         return self._recognised(frame, depth, hands, faces) or self._start(frame, depth, hands, view, mask, mask)
+
+    def _start_from_mask(self, frame, depth, hands, faces, init_mask) -> ObjectObservation:
+        """Start on the user's pixels."""
+        if (init_mask & (depth > 0)).sum() < 100:
+            raise InputError(
+                "the object mask covers fewer than 100 pixels with depth: mark the object, nearer than 4 m"
+            )
+        self._remember(self._track)
+        self._track = None
+        self._segmentation.mark(frame, depth, init_mask)
+        view = self._segmentation.view(frame, depth, faces, box_around(init_mask))
+        assert view is not None  # 100 pixels with a border of 80 fill a patch
+        mask = marked_mask(init_mask, view, self._segmentation.planes, self._config)
+        return self._start(frame, depth, hands, view, mask, dilated(mask, 3))
+
+    def _start(self, frame, depth, hands, view: View, mask: np.ndarray, own: np.ndarray) -> ObjectObservation:
+        """Make the first model of the masked pixels; of the pixels `own`, none is known to be something else."""
+        self._object_id += 1
+        self._comparisons = 0
+        self._grasp.forget()
+        begun = first_track(self._object_id, view, mask, frame.stamp_ns, self._config)
+        if begun is None:
+            return self._idle("waiting", "the object is too small or too far away for its depth to be used")
+        self._track, features = begun
+        pose = self._track.T_camera_object
+        observation = self._accept(frame, depth, hands, view, mask, features, pose, 1.0, float("nan"))
+        self._track.mark_foreign(view, own, pose)
+        return observation
 
     # Objects met before
 
@@ -218,55 +201,14 @@ class ObjectTracker:
         room = self._config.max_objects - 1
         self._remembered = [*self._remembered, track][-room:] if room else []
 
-    def _start_from_mask(self, frame, depth, hands, faces, init_mask) -> ObjectObservation:
-        """Start on the user's pixels."""
-        usable = init_mask & (depth > 0)
-        if usable.sum() < 100:
-            raise InputError(
-                "the object mask covers fewer than 100 pixels with depth: mark the object, nearer than 4 m"
-            )
-        self._remember(self._track)
-        self._track = None
-        rows, columns = np.nonzero(init_mask)
-        box = np.array([columns.min(), rows.min(), columns.max(), rows.max()], float) + [-80, -80, 80, 80]
-        self._last_masks = init_mask
-        self._planes = dominant_planes(depth, frame.intrinsics, init_mask, self._rng)
-        view = self._view(frame, depth, faces, box, None)
-        assert view is not None  # 100 pixels with a border of 80 fill a patch
-        mask = view.patch.cut(init_mask) & (view.patch.depth_m > 0) & ~view.hand_mask
-        clear = mask & above_planes(view.patch.points, self._planes, 0.3 * self._config.plane_margin_m)
-        mask = clear if clear.sum() > 0.4 * mask.sum() else mask
-        # A box holds background too: only what lies within an object's size of the middle counts.
-        near = np.abs(view.patch.depth_m - np.median(view.patch.depth_m[mask])) < self._config.max_object_size_m / 2
-        mask = main_parts(mask & near, view.patch)
-        return self._start(frame, depth, hands, view, mask, dilated(mask, 3))
-
-    def _start(self, frame, depth, hands, view: View, mask: np.ndarray, own: np.ndarray) -> ObjectObservation:
-        """Make the first model of the masked pixels; of the pixels `own`, none is known to be something else."""
-        center = view.patch.points[mask].mean(0).astype(np.float64)
-        pose = make_transform(np.eye(3), center)
-        self._object_id += 1
-        self._seen_in_grasp = self._comparisons = 0
-        model = SurfelModel(self._config)
-        features = feature_images(view.patch, mask, float(center[2]))
-        if model.fuse(view.patch, mask, features, pose) < 30:
-            return self._idle("waiting", "the object is too small or too far away for its depth to be used")
-        self._track = Track(
-            self._object_id, self._config, model, ViewGraph(self._config), pose, frame.stamp_ns, np.eye(4), np.zeros(3),
-            0.1, {},
-        )  # fmt: skip
-        self._track.learn_colors(view.patch.color, mask)
-        observation = self._accept(frame, depth, hands, view, mask, features, pose, 1.0, float("nan"))
-        self._present_track().mark_foreign(view, own, pose)
-        return observation
-
     # Following
 
     def _follow(self, frame, depth, hands, faces) -> ObjectObservation:
         """Align the model with the frame from the best of the guesses, then learn from the frame."""
         track = self._present_track()
         starts = track.first_guesses(hands)
-        view = self._view(frame, depth, faces, track.object_box(frame, starts, hands), starts[0])
+        box = track.object_box(frame, starts, hands)
+        view = self._segmentation.view(frame, depth, faces, box, track.model, starts[0])
         if view is None:
             return self._lose("it left the image", None)
         target, result = self._align(view, starts, track.expected_turn(frame, starts))
@@ -382,11 +324,21 @@ class ObjectTracker:
         is_keyframe = track.keep_view(frame, self._frames, view, mask_inner, features, pose)
         full_mask = view.patch.paste(mask, depth.shape)
         full_hand = view.patch.paste(view.hand_mask, depth.shape)
-        self._last_masks = full_mask | full_hand
+        self._segmentation.last_masks = full_mask | full_hand
         return ObjectObservation(
-            "tracking", track.object_id, pose.copy(), track.T_hand_object, track.hand_track_id, full_mask, full_hand,
-            is_keyframe, inlier_fraction, residual_m, track.turn_message(), track.covariance(pose, residual_m),
-        )  # fmt: skip
+            "tracking",
+            track.object_id,
+            pose.copy(),
+            track.T_hand_object,
+            track.hand_track_id,
+            full_mask,
+            full_hand,
+            is_keyframe,
+            inlier_fraction,
+            residual_m,
+            track.turn_message(),
+            track.covariance(pose, residual_m),
+        )
 
     # Losing and finding
 
@@ -416,7 +368,7 @@ class ObjectTracker:
         """
         track = self._present_track()
         box = np.array([0, 0, depth.shape[1], depth.shape[0]], float)
-        view = self._view(frame, depth, faces, box, None)
+        view = self._segmentation.view(frame, depth, faces, box)
         if view is None:
             return self._lose(track.lost_why, None)
         hand_mask = view.patch.paste(view.hand_mask, depth.shape)
@@ -428,7 +380,8 @@ class ObjectTracker:
         pose = best_guess(guesses, target, self._config)
         if pose is None:
             return self._lose(track.lost_why, hand_mask)
-        fine = self._view(frame, depth, faces, track.object_box(frame, [pose], hands), pose)
+        box = track.object_box(frame, [pose], hands)
+        fine = self._segmentation.view(frame, depth, faces, box, track.model, pose)
         if fine is None:
             return self._lose("it left the image", hand_mask)
         target, result = self._align(fine, [pose])
