@@ -131,8 +131,7 @@ class PointmapGuide:
             sides: views with known poses.
             guess: (4, 4) where the object is thought to be.
         """
-        known = [replace(k.view, T_camera_object=k.T_camera_object) for k in sides if k.view is not None]
-        partners = choose_partners(known, None, guess, self._config)
+        partners = choose_partners(_posed(sides), None, guess, self._config)
         pose, _ = place_view(view, partners, self._ask, MotionConfig(sigma=POINT_SIGMA_M))
         if pose is None:
             return None
@@ -154,5 +153,9 @@ class PointmapGuide:
 
     def is_new_side(self, sides: Sequence[KeyView], pose: np.ndarray) -> bool:
         """True when no kept view shows the object from near this side, and there is room."""
-        known = [replace(k.view, T_camera_object=k.T_camera_object) for k in sides if k.view is not None]
-        return wants_view(known, pose, self._config)
+        return wants_view(_posed(sides), pose, self._config)
+
+
+def _posed(sides: Sequence[KeyView]) -> list[StreamView]:
+    """The network's views of those sides that have one, with the poses that are known of them by now."""
+    return [replace(side.view, T_camera_object=side.T_camera_object) for side in sides if side.view is not None]
