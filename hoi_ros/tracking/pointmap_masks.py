@@ -10,6 +10,7 @@ import numpy as np
 
 from hoi_ros.datatypes import HandEstimate, RgbdFrame
 from hoi_ros.geometry import project
+from hoi_ros.tracking.likeness import CHROMAS, COLORS, LUMAS, color_bins
 from hoi_ros.tracking.masks import SAMPLES, SkinModel
 from hoi_ros.tracking.pointmap_background import StillRoom
 from hoi_ros.tracking.pointmap_cut import CutMaps, cut, cut_labels
@@ -111,7 +112,7 @@ class RoomColors:
     """Colours of what surrounds the hands, learnt from the rest of the picture; old frames fade."""
 
     def __init__(self) -> None:
-        self._share = np.zeros((16, 16, 8), np.float32)
+        self._share = np.zeros((CHROMAS, CHROMAS, LUMAS), np.float32)
 
     def learn(self, color: np.ndarray, view: ColorView) -> None:
         """Take in a whole picture (H, W, 3) but for the view."""
@@ -122,29 +123,14 @@ class RoomColors:
         seen = color[::step, ::step][outside[::step, ::step]]
         if len(seen) < 500:
             return
-        counts = np.bincount(_bins(seen[None])[0], minlength=self._share.size).astype(np.float32)
+        counts = np.bincount(color_bins(seen[None])[0], minlength=COLORS).astype(np.float32)
         share = counts.reshape(self._share.shape) / counts.sum()
         self._share += (1.0 if not self._share.any() else 0.1) * (share - self._share)
 
     def strange(self, picture: np.ndarray) -> np.ndarray:
         """(h, w) bool: colours that the room hardly shows."""
-        spread = cv2.GaussianBlur(self._share.reshape(16, -1), (0, 0), sigmaX=0.7, sigmaY=0.7).reshape(-1)
-        return spread[_bins(picture)] < STRANGE_SHARE
-
-
-def color_shares(color: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Share of each colour bin among the masked pixels of a picture (H, W, 3), softened; sums to 1 at most."""
-    picked = color[mask]
-    if not len(picked):
-        return np.zeros(16 * 16 * 8, np.float32)
-    counts = np.bincount(_bins(picked[None])[0], minlength=16 * 16 * 8).astype(np.float32) / len(picked)
-    return cv2.GaussianBlur(counts.reshape(16, -1), (0, 0), 1.0).reshape(-1)
-
-
-def _bins(picture: np.ndarray) -> np.ndarray:
-    """(h, w) bin of each pixel of (h, w, 3) RGB: 16 steps of both chroma channels, 8 of brightness."""
-    luma, cr, cb = np.moveaxis(np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2YCrCb), np.int32), -1, 0)
-    return (np.clip((cr - 64) >> 3, 0, 15) * 16 + np.clip((cb - 64) >> 3, 0, 15)) * 8 + (luma >> 5)
+        spread = cv2.GaussianBlur(self._share.reshape(CHROMAS, -1), (0, 0), sigmaX=0.7, sigmaY=0.7).reshape(-1)
+        return spread[color_bins(picture)] < STRANGE_SHARE
 
 
 class ColorMasks:

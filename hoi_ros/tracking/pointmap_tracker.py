@@ -24,8 +24,9 @@ from hoi_ros.geometry import (
     so3_log,
     transform_points,
 )
+from hoi_ros.tracking.likeness import color_shares, likeness
 from hoi_ros.tracking.pointmap_config import ColorTrackerConfig
-from hoi_ros.tracking.pointmap_masks import ColorMasks, ColorView, color_shares, cut_view
+from hoi_ros.tracking.pointmap_masks import ColorMasks, ColorView, cut_view
 from hoi_ros.tracking.pointmap_object import FollowedObject, KeyView
 from hoi_ros.tracking.pointmap_places import (
     bulge,
@@ -220,8 +221,7 @@ class ColorTracker:
             pose = self._guided(frame, hands, mask, hand_mask, pose)
         track.starved = 0 if agreeing >= config.min_points else track.starved + 1
         shares = color_shares(frame.color, mask)
-        alike = float(np.minimum(shares, track.shares).sum() / max(track.shares.sum(), 1e-9))
-        unlike = track.starved > 0 and alike < config.min_likeness
+        unlike = track.starved > 0 and likeness(shares, track.shares) < config.min_likeness
         track.missing = track.missing + 1 if mask.sum() < config.min_object_px or unlike else 0
         if track.missing == 0:
             track.shares += 0.05 * (shares - track.shares)

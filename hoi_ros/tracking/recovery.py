@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hoi_ros.datatypes import HandEstimate
-from hoi_ros.geometry import invert_transform, make_transform, so3_exp
+from hoi_ros.geometry import make_transform, so3_exp
 from hoi_ros.tracking.alignment import AlignmentTarget, ReferenceCloud, coarse_align
 from hoi_ros.tracking.config import TrackerConfig
 from hoi_ros.tracking.keyframes import Keyframe
@@ -113,9 +113,9 @@ def guesses_of_a_frame(
     if not in_grasp_only:
         anchors.append(track.T_camera_object)
         for hand in hands:
-            before = track.wrists.get(hand.track_id)
-            if before is not None:
-                anchors.append(hand.T_camera_wrist @ invert_transform(before) @ track.T_camera_object)
+            carried = track.carried_by(hand)
+            if carried is not None:
+                anchors.append(carried)
         smallest = max(30, int(config.min_object_px / view.patch.stride**2 / 4))
         parts += connected_parts(view.candidates & ~in_grasp, view.patch, smallest)
     centers = [np.median(view.patch.points[part], axis=0) for part in parts]

@@ -14,11 +14,11 @@ from hoi_ros.tracking.certainty import TurnCertainty
 from hoi_ros.tracking.config import TrackerConfig
 from hoi_ros.tracking.foreign import ForeignSurface
 from hoi_ros.tracking.keyframes import KeyframeStore, make_keyframe
+from hoi_ros.tracking.likeness import color_shares, likeness
 from hoi_ros.tracking.masks import dilated, forearm_mask, grasp_components
 from hoi_ros.tracking.model import Rendering, SurfelModel
 from hoi_ros.tracking.moving_along import MovingAlong
 from hoi_ros.tracking.patch import Patch
-from hoi_ros.tracking.pointmap_masks import color_shares
 from hoi_ros.tracking.view_graph import Correction, ViewGraph
 
 MODEL_POINTS, VIEW_POINTS = 1200, 800
@@ -42,6 +42,13 @@ class View:
     """Neither hand nor, where the model does not claim it, table and wall."""
     above: np.ndarray
     """Clear of table and wall: what lies closer to them may be theirs and is not learnt."""
+
+    def within(self, mask: np.ndarray, middle: np.ndarray, reach_m: float) -> np.ndarray:
+        """Of a mask (h, w) what lies nearer than that to a point (3,) of the optical frame."""
+        away = self.patch.points[mask] - middle
+        out = mask.copy()
+        out[mask] = np.einsum("nk,nk->n", away, away) < reach_m**2
+        return out
 
 
 @dataclass
@@ -97,11 +104,20 @@ class Track:
         """Constant velocity, carried by the hand that holds it, resting."""
         middle = transform_points(self.T_camera_object, self.middle[None])[0]
         guesses = [about(self.motion, middle) @ self.T_camera_object]
-        for hand in hands:
-            before = self.wrists.get(hand.track_id)
-            if before is not None and hand.track_id == self.hand_track_id:
-                guesses.append(hand.T_camera_wrist @ invert_transform(before) @ self.T_camera_object)
+        carried = self.carried_pose(hands)
+        if carried is not None:
+            guesses.append(carried)
         return [*guesses, self.T_camera_object]
+
+    def carried_pose(self, hands: Sequence[HandEstimate]) -> np.ndarray | None:
+        """(4, 4) where the hand that held it has carried it; None where no hand is known to hold it."""
+        holder = next((hand for hand in hands if hand.track_id == self.hand_track_id), None)
+        return None if holder is None else self.carried_by(holder)
+
+    def carried_by(self, hand: HandEstimate) -> np.ndarray | None:
+        """(4, 4) where a hand has carried it, if it holds it; None for a hand not seen in the last tracked frame."""
+        before = self.wrists.get(hand.track_id)
+        return None if before is None else hand.T_camera_wrist @ invert_transform(before) @ self.T_camera_object
 
     def expected_turn(self, frame: RgbdFrame, guesses: Sequence[np.ndarray]) -> ExpectedTurn | None:
         """The turn of a steady motion, at first that of the hand; None when the time between frames foretells none.
@@ -241,7 +257,7 @@ class Track:
         """Share of its colours that masked pixels (h, w) of a picture (h, w, 3) show, 0 to 1."""
         if self.colors is None:
             return 0.0
-        return float(np.minimum(color_shares(color, mask), self.colors).sum() / max(self.colors.sum(), 1e-9))
+        return likeness(color_shares(color, mask), self.colors)
 
     def find_holder(self, hands: Sequence[HandEstimate], points: np.ndarray, pose: np.ndarray) -> None:
         """The hand in contact; the present holder keeps the object unless another is clearly nearer."""
@@ -278,19 +294,18 @@ class Track:
 
     def parts_in_grasp(self, hands: Sequence[HandEstimate], view: View, mask: np.ndarray) -> np.ndarray:
         """What else the holding hand touches: parts that fingers cut off from the rest of the object."""
+        return self._within_reach(self.touched(hands, view), view, mask)
+
+    def touched(self, hands: Sequence[HandEstimate], view: View) -> np.ndarray:
+        """(h, w) bool: all that the holding hand touches."""
         holder = [hand for hand in hands if hand.track_id == self.hand_track_id]
-        parts = grasp_components(holder, view.candidates, view.patch, self.config)
-        return self._within_reach(parts, view, mask)
+        return grasp_components(holder, view.candidates, view.patch, self.config)
 
     def _within_reach(self, parts: np.ndarray, view: View, mask: np.ndarray) -> np.ndarray:
         """Of parts (h, w) what lies no farther from the mask's middle than things are large."""
         if not mask.any():
             return parts
-        middle = np.median(view.patch.points[mask], axis=0)
-        reach = self.config.max_object_size_m / 2
-        away = view.patch.points[parts] - middle
-        parts[parts] = np.einsum("nk,nk->n", away, away) < reach**2
-        return parts
+        return view.within(parts, np.median(view.patch.points[mask], axis=0), self.config.max_object_size_m / 2)
 
 
 def about(motion: np.ndarray, middle: np.ndarray) -> np.ndarray:

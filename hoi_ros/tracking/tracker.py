@@ -13,7 +13,7 @@ from hoi_ros.errors import InputError
 from hoi_ros.geometry import make_transform, so3_exp, transform_points
 from hoi_ros.tracking.alignment import AlignmentResult, AlignmentTarget, ExpectedTurn, align, alignment_target
 from hoi_ros.tracking.beginning import GraspWatch, box_around, first_track, marked_mask
-from hoi_ros.tracking.carried import MIN_LIKENESS, carried_mask, carried_pose
+from hoi_ros.tracking.carried import CARRIED, CARRIED_M, carried_view
 from hoi_ros.tracking.config import TrackerConfig
 from hoi_ros.tracking.features import feature_images
 from hoi_ros.tracking.keyframes import view_cloud
@@ -25,9 +25,6 @@ from hoi_ros.tracking.track import GROWTH_AT_REST_M, VIEW_POINTS, Track, View, a
 
 GROWTH_M = 0.012
 FUSE_INLIERS = 0.6
-CARRY_FRAMES, CARRIED_M = 60, 0.01
-"""Frames in a row that the hand alone may carry an object, and how far off that is."""
-CARRIED = "what is known of it is out of sight: the hand that shows other sides of it carries it"
 SUDDEN_DROP = 0.92
 SECOND_TURNS_RAD = np.radians(6.0) * np.concatenate([np.eye(3), -np.eye(3)])
 LITTLE_KNOWN = 0.5
@@ -226,14 +223,10 @@ class ObjectTracker:
     def _carry(self, frame, depth, hands, view: View) -> ObjectObservation | None:
         """Nothing known of it is in sight, but the hand still holds it: learn the sides that it shows now."""
         track = self._present_track()
-        pose = carried_pose(track, hands)
-        if pose is None or track.carried_frames >= CARRY_FRAMES:
+        carried = carried_view(track, hands, view, self._config)
+        if carried is None:
             return None
-        mask = carried_mask(track, hands, view, pose, self._config)
-        if mask.sum() * view.patch.stride**2 < self._config.min_object_px / 2:
-            return None
-        if track.likeness(view.patch.color, mask) < MIN_LIKENESS:
-            return None
+        pose, mask = carried
         track.carried_frames += 1
         track.certainty.carried()
         track.unseen_turn_frames += 1
