@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from hoi_ros.datatypes import CameraIntrinsics, RgbdFrame
-from hoi_ros.geometry import invert_transform, nearest_rigid, pointmap_from_depth, transform_points
+from hoi_ros.geometry import invert_transform, nearest_rigid, pointmap_from_depth, rotation_angle, transform_points
 
 VOXELS_M = (0.008, 0.004, 0.002)
 REACH_M = (0.03, 0.015, 0.008)
@@ -194,8 +194,7 @@ class RegistrationTracker:
 
 def _is_near(change: np.ndarray) -> bool:
     """Whether a found pose may be believed; now and then Open3D's coloured ICP turns things by 90 degrees."""
-    angle = np.degrees(np.arccos(np.clip((np.trace(change[:3, :3]) - 1) / 2, -1, 1)))
-    return bool(np.linalg.norm(change[:3, 3]) < 0.1 and angle < 45)
+    return bool(np.linalg.norm(change[:3, 3]) < 0.1 and rotation_angle(change[:3, :3]) < np.radians(45))
 
 
 def registration_peers() -> tuple[list[RegistrationTracker], list[str]]:
