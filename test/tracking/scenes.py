@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from hoi_ros.datatypes import CameraIntrinsics, HandEstimate, RgbdFrame
-from hoi_ros.geometry import invert_transform, make_transform, project, so3_exp
+from hoi_ros.geometry import invert_transform, make_transform, project, rotation_angle, so3_exp
 
 CAMERA = CameraIntrinsics(320, 240, 300.0, 300.0, 159.5, 119.5)
 WALL_M = 1.1
@@ -126,3 +126,14 @@ def hand(T_camera_hand: np.ndarray, track_id: int = 0) -> tuple[HandEstimate, li
         wrist, np.tile(np.eye(3), (21, 1, 1)), np.zeros(22), np.zeros(10), 0.005, True,
     )  # fmt: skip
     return estimate, layers
+
+
+def errors(tracker_poses, true_poses) -> np.ndarray:
+    """(N, 2) millimetres and degrees against the truth, both tied at the first pose."""
+    tie = invert_transform(tracker_poses[0]) @ true_poses[0]
+    out = []
+    for found, true in zip(tracker_poses, true_poses):
+        estimate = found @ tie
+        turn = np.degrees(rotation_angle(estimate[:3, :3] @ true[:3, :3].T))
+        out.append((1e3 * np.linalg.norm(estimate[:3, 3] - true[:3, 3]), turn))
+    return np.array(out)
