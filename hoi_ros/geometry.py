@@ -9,9 +9,12 @@ from hoi_ros.datatypes import CameraIntrinsics
 
 def skew(vectors: np.ndarray) -> np.ndarray:
     """Cross-product matrices (..., 3, 3) of (..., 3) vectors."""
-    x, y, z = np.moveaxis(vectors, -1, 0)
-    zero = np.zeros_like(x)
-    return np.stack([np.stack([zero, -z, y], -1), np.stack([z, zero, -x], -1), np.stack([-y, x, zero], -1)], -2)
+    vectors = np.asarray(vectors)
+    x, y, z = vectors[..., 0], vectors[..., 1], vectors[..., 2]
+    out = np.zeros((*vectors.shape, 3), vectors.dtype)
+    out[..., 0, 1], out[..., 0, 2], out[..., 1, 2] = -z, y, -x
+    out[..., 1, 0], out[..., 2, 0], out[..., 2, 1] = z, -y, x
+    return out
 
 
 def so3_exp(rotation_vectors: np.ndarray) -> np.ndarray:

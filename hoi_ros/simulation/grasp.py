@@ -14,6 +14,8 @@ from hoi_ros.simulation.raycast import TriangleScene
 
 FULL_TURN = np.arange(24) * 2 * np.pi / 24
 _CLOSING_STEPS = 14
+_STRETCHES = np.array([[0.0, 0.0], [-0.3, 0.0], [0.3, 0.5], [0.6, 0.9], [0.9, 1.2]])
+"""Radians at knuckle and middle joint by which a finger may begin otherwise than open."""
 _FLESH_M = 0.0007
 """Depth to which a finger pad yields."""
 
@@ -138,6 +140,7 @@ class AngleMap:
 
     def __init__(self, model: HandModel) -> None:
         self.names = list(model.joint_angle_names)
+        self._found: dict[tuple[str, ...], int] = {}
         self.limits = np.asarray(model.joint_limits, float)
 
     def index(self, *words: str) -> int:
@@ -146,8 +149,11 @@ class AngleMap:
         Raises:
             KeyError: the model has no such angle.
         """
+        if words in self._found:
+            return self._found[words]
         for i, name in enumerate(self.names):
             if all(word in name for word in words):
+                self._found[words] = i
                 return i
         raise KeyError(f"hand model has no joint angle named like {' '.join(words)}")
 
@@ -194,6 +200,7 @@ class GraspSolver:
     def __init__(self, model: HandModel, shape: np.ndarray, side: str, item: SimObject) -> None:
         self.model, self.shape, self.side = model, shape, side
         self.parts, self.map = HandParts(model, shape), AngleMap(model)
+        self._from_segment = [model.part(self.parts.segment >= first) for first in (1, 2, 3)]
         self.exact_distance = SignedDistance(item)
         self.distance = GriddedDistance(self.exact_distance, item)
         self.item = item
@@ -219,8 +226,10 @@ class GraspSolver:
         tries = [(forward, preset) for forward in forwards for preset in range(3)]
         placed = {f: self._placements(grip, tilt_rad, f, turns) for f in forwards}
         few = slice(None, None, max(1, len(turns) // 4))
-        forward, preset = min(tries, key=lambda t: self._cost(self._close(placed[t[0]][few], grip, t[1])))
-        return self._close(placed[forward], grip, preset)
+        closed = [self._close(placed[forward][few], grip, preset) for forward, preset in tries]
+        best = min(range(len(tries)), key=lambda k: self._cost(closed[k]))
+        forward, preset = tries[best]
+        return closed[best] if few.step == 1 else self._close(placed[forward], grip, preset)
 
     @staticmethod
     def _cost(cycle: GraspCycle) -> float:
@@ -305,17 +314,22 @@ class GraspSolver:
         """(K, A) open hand in which a finger that would begin inside the thing is stretched or curled out of it."""
         out = np.repeat(start[None], len(poses), 0)
         free = np.zeros((len(poses), 5), bool)
-        for knuckle, middle in ((0.0, 0.0), (-0.3, 0.0), (0.3, 0.5), (0.6, 0.9), (0.9, 1.2)):
-            tried = np.repeat(start[None], len(poses), 0)
-            for name in FINGERS[1:]:
-                self.map.set(tried, start[self.map.index(name, "mcp", "flex")] + knuckle, name, "mcp", "flex")
-                self.map.set(tried, start[self.map.index(name, "pip")] + middle, name, "pip")
-            gaps = self._gaps(self._pose(tried), poses)
+        stretched = np.repeat(start[None], len(_STRETCHES), 0)
+        for name in FINGERS[1:]:
+            for column, words in enumerate(((name, "mcp", "flex"), (name, "pip"))):
+                self.map.set(stretched, start[self.map.index(*words)] + _STRETCHES[:, column], *words)
+        # (stretches, poses, vertices): all at once, as each is small.
+        vertices = np.repeat(self._pose(stretched, 1)[:, None], len(poses), 1)
+        count = len(poses) * len(stretched)
+        gaps = self._gaps(vertices.reshape(count, -1, 3), np.tile(poses, (len(stretched), 1, 1)))
+        gaps = gaps.reshape(len(stretched), len(poses), -1)
+        fingers = self.parts.finger[self.parts.segment >= 1]
+        for tried, gap in zip(stretched, gaps):
             for finger, name in enumerate(FINGERS):
-                clear = gaps[:, self.parts.mask(finger, 1)].min(1) > 0
+                clear = gap[:, fingers == finger].min(1) > 0
                 columns = np.array([i for i, angle in enumerate(self.map.names) if angle.startswith(name)])
                 chosen = np.flatnonzero(clear & ~free[:, finger])
-                out[np.ix_(chosen, columns)] = tried[np.ix_(chosen, columns)]
+                out[np.ix_(chosen, columns)] = tried[columns]
                 free[chosen, finger] = True
         return out
 
@@ -332,10 +346,10 @@ class GraspSolver:
             delta[:, i] = np.clip(angles[:, i] + amount, *self.map.limits[i]) - angles[:, i]
             finger_of[i] = FINGERS.index(words[0])
         tried = angles[:, None] + shares[None, :, None] * delta[:, None]
-        vertices = self._pose(tried.reshape(count * len(shares), -1))
+        vertices = self._pose(tried.reshape(count * len(shares), -1), segment)
         moving = self.parts.segment >= segment
         T = np.repeat(poses, len(shares), 0)
-        gaps = self._gaps(vertices[:, moving], T).reshape(count, len(shares), -1)
+        gaps = self._gaps(vertices, T).reshape(count, len(shares), -1)
         out = angles.copy()
         for finger in range(5):
             mine = self.parts.finger[moving] == finger
@@ -344,10 +358,11 @@ class GraspSolver:
             out[:, columns] += share[:, None] * delta[:, columns]
         return out
 
-    def _pose(self, angles: np.ndarray) -> np.ndarray:
-        """(B, V, 3) vertices in the wrist frame."""
+    def _pose(self, angles: np.ndarray, first_segment: int = 0) -> np.ndarray:
+        """(B, V, 3) vertices in the wrist frame, or those of the fingers from a segment (1 to 3) outwards alone."""
+        model = self._from_segment[first_segment - 1] if first_segment else self.model
         shapes = np.repeat(self.shape[None], len(angles), 0)
-        return np.asarray(self.model.pose(angles, shapes, self.side).vertices)
+        return np.asarray(model.pose(angles, shapes, self.side).vertices)
 
     def _gaps(self, vertices: np.ndarray, T_wrist_object: np.ndarray) -> np.ndarray:
         """(B, V) signed distances of wrist-frame vertices to the thing at (B, 4, 4)."""

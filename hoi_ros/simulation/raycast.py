@@ -32,12 +32,14 @@ class TriangleScene:
         rays = np.empty((len(directions), 6), np.float32)
         rays[:, :3] = origins
         rays[:, 3:] = directions
-        return {name: value.numpy() for name, value in self._scene.cast_rays(self._tensor(rays)).items()}
+        hits = self._scene.cast_rays(self._tensor.from_numpy(rays))
+        return {name: value.numpy() for name, value in hits.items()}
 
     def signed_distance(self, points: np.ndarray) -> np.ndarray:
         """(...) metres of (..., 3) points to a closed surface, negative inside."""
         flat = np.ascontiguousarray(points.reshape(-1, 3), np.float32)
-        return self._scene.compute_signed_distance(self._tensor(flat)).numpy().reshape(points.shape[:-1])
+        distance = self._scene.compute_signed_distance(self._tensor.from_numpy(flat))
+        return distance.numpy().reshape(points.shape[:-1])
 
 
 def load_open3d() -> Any:

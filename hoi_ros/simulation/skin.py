@@ -26,13 +26,13 @@ def skin_color(tone: float) -> np.ndarray:
 
 def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """(V, 3) unit normals, area weighted."""
-    a, b, c = (vertices[faces[:, k]] for k in range(3))
-    face_normals = np.cross(b - a, c - a)
+    corner, (x, y, z) = np.ascontiguousarray(faces.T), np.ascontiguousarray(vertices.T)
+    # Axis by axis: several times as fast as on rows of three.
+    ((ax, bx), (ay, by), (az, bz)) = ((p[corner[1]] - p[corner[0]], p[corner[2]] - p[corner[0]]) for p in (x, y, z))
     out = np.empty_like(vertices)
-    for axis in range(3):
-        weights = np.repeat(face_normals[:, axis], 3)
-        out[:, axis] = np.bincount(faces.reshape(-1), weights, len(vertices))
-    return out / (np.linalg.norm(out, axis=1, keepdims=True) + 1e-12)
+    for axis, area in enumerate((ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx)):
+        out[:, axis] = np.bincount(corner.reshape(-1), np.tile(area, 3), len(vertices))
+    return out / (np.sqrt(np.einsum("ij,ij->i", out, out))[:, None] + 1e-12)
 
 
 def wrist_cap(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -130,6 +131,6 @@ def sample_texture(texture: np.ndarray, uv: np.ndarray) -> np.ndarray:
     rows = -(-count // columns)
     maps = np.zeros((rows * columns, 2), np.float32)
     maps[:count] = uv
-    grid = maps.reshape(rows, columns, 2)
-    picked = cv2.remap(texture, grid[..., 0], grid[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    grid, nothing = maps.reshape(rows, columns, 2), cast(Any, None)
+    picked = cv2.remap(texture, grid, nothing, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return picked.reshape(rows * columns, -1)[:count]

@@ -11,6 +11,7 @@ import numpy as np
 from hoi_ros.geometry import invert_transform, make_transform, so3_exp, transform_points
 from hoi_ros.hand.regions import region_from_landmarks
 from hoi_ros.hand_model import HandModel
+from hoi_ros.hand_model.model import MIRROR
 from hoi_ros.simulation.holds import Hold
 from hoi_ros.simulation.raycast import TriangleScene
 from hoi_ros.simulation.skin import ForearmShape, HandSkin
@@ -23,9 +24,11 @@ from hoi_ros.training.crop_parts import (
     View,
     corner_values,
     crevices,
-    crop_rays,
+    lengths,
     mix,
     own_places,
+    pixel_rays,
+    seen_triangles,
     small_solid,
 )
 from hoi_ros.training.crop_pictures import Backgrounds, Harshness, cover, photograph
@@ -41,6 +44,7 @@ which things lie that nobody holds, and those with a second hand; of these such 
 CLEAR_M = 0.015
 """A thing that is not held, and a hand that holds nothing of the other's, keep at least so far away."""
 BACKGROUND, HAND, OBJECT, UNKNOWN = 0, 1, 2, 255
+_SEGMENT_OF_KIND = np.array([HAND, BACKGROUND, OBJECT, BACKGROUND], np.uint8)
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,23 @@ class HandCrop:
     """Whether vertices, joints and translation are known."""
 
 
+@dataclass(frozen=True)
+class _DrawnHand:
+    """A right hand of usual size, wrist frame."""
+
+    vertices: np.ndarray
+    """(V, 3) float32."""
+    joints: np.ndarray
+    """(21, 3)."""
+    holds: bool
+    """Whether it is one that holds something."""
+
+    def of_side(self, side: str, scale: float) -> tuple[np.ndarray, np.ndarray]:
+        """Its vertices and joints as a hand of the side and of another size."""
+        factors = scale * (np.ones(3) if side == "right" else MIRROR)
+        return self.vertices * factors.astype(np.float32), self.joints * factors
+
+
 class HandCropSource:
     """Endless labelled crops; the same seed gives the same crops."""
 
@@ -100,7 +121,7 @@ class HandCropSource:
             ForearmShape(self._rest, right, float(start), int(self._rng.integers(1 << 30))) for start in sleeves
         ]
         self._backgrounds = Backgrounds(seed, backgrounds)
-        self._pool: list[tuple[np.ndarray, np.ndarray, bool]] = []
+        self._pool: list[_DrawnHand] = []
         self._stock = ThingStock(self.model, self._rng)
 
     def restart(self, number: int) -> None:
@@ -111,16 +132,19 @@ class HandCropSource:
     def crop(self, harsh: Harshness | None = None) -> HandCrop:
         """Draw the next crop."""
         harsh, rng = harsh or Harshness(), self._rng
-        angles, shape, holds = self._next_pose()
+        drawn = self._next_pose()
+        holds = drawn.holds
         side = "right" if rng.random() < 0.5 else "left"
         scale = float(np.clip(rng.normal(1, 0.08), 0.75, 1.25))
         thing, hold = self._stock.draw() if holds and rng.random() > SMALL_SHARE else (None, None)
         if thing is not None and hold is not None:
-            angles, shape, side = hold.angles, thing.shape, hold.side
-        hand = self.model.pose(angles[None], shape[None], side, scale)
-        rotation, offset, focal = self._camera(hand.joints[0])
-        joints = hand.joints[0] @ rotation.T + offset
-        vertices = hand.vertices[0].astype(np.float64)
+            side = hold.side
+            held = self.model.pose(hold.angles[None], thing.shape[None], side, scale)
+            vertices, joints = held.vertices[0], held.joints[0]
+        else:
+            vertices, joints = drawn.of_side(side, scale)
+        vertices = vertices.astype(np.float64)
+        rotation, offset, focal = self._camera(joints)
         skin = self._skins[rng.integers(len(self._skins))]
         view = View(rotation, offset, scale)
         parts = [self._hand(vertices, side, skin, view)]
@@ -131,24 +155,30 @@ class HandCropSource:
             parts.append(self._placed(HELD_PART, thing, hold.T_wrist_object, view))
             contact = touch(thing, hold, vertices / scale)
         elif holds and rng.random() < 0.85:
-            small = self._thing(hand.joints[0], view)
+            small = self._thing(joints, view)
             parts.append(small)
             contact = touching_share(TriangleScene(small.vertices, small.faces).signed_distance(parts[0].vertices))
         if holds or rng.random() < self._held_share / 2:
             parts += self._company(thing, hold, skin, view, parts[0].vertices)
+        joints = joints @ rotation.T + offset
         return self._finish(parts, skin, joints, focal, side == "right", harsh, contact)
 
-    def _next_pose(self) -> tuple[np.ndarray, np.ndarray, bool]:
+    def _next_pose(self) -> _DrawnHand:
         if not self._pool:
-            self._pool = list(zip(*sample_hands(self.model, self._rng, POSES_AT_ONCE, self._held_share)))
+            angles, shapes, holds = sample_hands(self.model, self._rng, POSES_AT_ONCE, self._held_share)
+            # Posed by the batch, as a single hand takes as long as dozens.
+            for part in np.array_split(np.arange(POSES_AT_ONCE), POSES_AT_ONCE // 64):
+                posed = self.model.pose(angles[part], shapes[part], "right")
+                self._pool += map(_DrawnHand, posed.vertices, posed.joints, holds[part])
         return self._pool.pop()
 
     def _camera(self, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
         """Rotation (3, 3) and offset (3,) from the wrist frame to a crop's camera; its focal length in crop sides."""
         rng = self._rng
-        turned = joints @ self._view().T
-        turned = turned - turned.mean(0) + [0, 0, rng.uniform(0.22, 0.95)]
-        rotation, offset = self._fit_view(joints, turned)
+        rotation = self._view()
+        turned = joints @ rotation.T
+        offset = [0, 0, rng.uniform(0.22, 0.95)] - turned.mean(0)
+        turned = turned + offset
         # The live estimator's region of these joints, with the errors that it makes.
         seen = turned[:, :2] / turned[:, 2:] * 1000
         region = region_from_landmarks(seen)
@@ -175,14 +205,6 @@ class HandCropSource:
         axis = rng.standard_normal(4)
         axis /= np.linalg.norm(axis)
         return so3_exp(2 * math.acos(abs(axis[0])) * axis[1:] / max(float(np.linalg.norm(axis[1:])), 1e-9))
-
-    @staticmethod
-    def _fit_view(joints: np.ndarray, turned: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rotation and offset between two rigidly moved sets of points."""
-        a, b = joints - joints.mean(0), turned - turned.mean(0)
-        u, _, vt = np.linalg.svd(b.T @ a)
-        rotation = u @ np.diag([1, 1, np.linalg.det(u @ vt)]) @ vt
-        return rotation, turned.mean(0) - rotation @ joints.mean(0)
 
     def _hand(self, vertices: np.ndarray, side: str, skin: HandSkin, view: View) -> Part:
         """Skin (V, 3) of a hand in the wrist frame, already of its size."""
@@ -253,9 +275,9 @@ class HandCropSource:
             )
             skinned, side = own.see(posed.astype(np.float64)), partner.side
         else:
-            angles, shape, _ = self._next_pose()
+            drawn = self._next_pose()
             side = str(rng.choice(["left", "right"]))
-            posed = self.model.pose(angles[None], shape[None], side).vertices[0]
+            posed, _ = drawn.of_side(side, 1.0)
             shift = rng.uniform(0.06, 0.2) * np.array([math.cos(t := rng.uniform(0, 2 * np.pi)), math.sin(t), 0])
             turn = self._view()
             middle = hand.mean(0) + shift + [0, 0, rng.uniform(-0.06, 0.12)]
@@ -279,30 +301,34 @@ class HandCropSource:
     ) -> HandCrop:
         """Cast, shade, compose and photograph."""
         rng, side = self._rng, CROP_SIDE
-        faces = np.cumsum([0] + [len(part.faces) for part in parts])
         starts = np.cumsum([0] + [len(part.vertices) for part in parts])
         vertices = np.concatenate([part.vertices for part in parts])
         triangles = np.concatenate([part.faces + start for part, start in zip(parts, starts)])
-        scene = TriangleScene(vertices, triangles)
-        rays, inside = crop_rays(vertices, focal, side)
-        hit = scene.cast(np.zeros(3), rays)
-        found = np.flatnonzero(np.isfinite(hit["t_hit"]))
-        where, rays = inside[found], rays[found]
-        hit = {name: values[found] for name, values in hit.items()}
-        number = hit["primitive_ids"].astype(np.int64)
-        owner = np.searchsorted(faces, number, side="right") - 1
-        kind = np.array([part.kind for part in parts])[owner]
-        corners = corner_values(parts, skin)
-        mixed = mix(corners, triangles[number], hit["primitive_uvs"])
-        color = self._colors(mixed, kind, owner, parts, skin)
-        shaded = self._light(color, mixed[:, 4:7], rays, kind, harsh.light)
-        depth = np.full(side * side, np.inf, np.float32)
-        depth[where] = hit["t_hit"]
-        image = self._scenery(len(parts) > 2).reshape(-1, 3)
-        image[where] = shaded
-        image = crevices(image.reshape(side, side, 3), depth.reshape(side, side), float(rng.uniform(0.2, 0.7)))
+        owners = np.repeat(np.arange(len(parts), dtype=np.uint8), [len(part.faces) for part in parts])
+        kinds = np.array([part.kind for part in parts])
+        kept, pixels = seen_triangles(vertices, triangles, (kinds != ARM_PART)[owners], focal, side)
+        rays = pixel_rays(pixels, focal, side)
+        corners, owners = triangles[kept], owners[kept]
+        hit = TriangleScene(vertices, corners).cast(np.zeros(3), rays)
+        # Pixels in order of the parts that they show: what is done by part then needs no picking.
+        found = np.flatnonzero(hit["t_hit"] < np.inf)
+        found = found[np.argsort(owners[hit["primitive_ids"][found]], kind="stable")]
+        where, number = pixels[found], hit["primitive_ids"][found].astype(np.int64)
+        ends = np.searchsorted(owners[number], np.arange(len(parts)), side="right")
+        spans = [slice(start, end) for start, end in zip([0, *ends], ends)]
+        kind = np.repeat(kinds.astype(np.uint8), np.diff(ends, prepend=0))
+        values = corner_values(parts, skin, vertices, triangles)
+        mixed = mix(values, corners.take(number, 0), hit["primitive_uvs"].take(found, 0))
+        shaded = self._colors(mixed, spans, parts, skin)
+        self._light(shaded, mixed[4:7], np.ascontiguousarray(rays.take(found, 0).T), kind, harsh.light)
+        depth = np.full((side, side), np.inf, np.float32)
+        depth.reshape(-1)[where] = hit["t_hit"][found]
+        image = self._scenery(len(parts) > 2)
+        shaded *= 1 - crevices(depth, where, float(rng.uniform(0.2, 0.7)))
+        for channel, values in enumerate(shaded):
+            image.reshape(-1)[3 * where + channel] = values
         segments = np.zeros((side, side), np.uint8)
-        segments.reshape(-1)[where] = np.array([HAND, BACKGROUND, OBJECT, BACKGROUND])[kind]
+        segments.reshape(-1)[where] = _SEGMENT_OF_KIND[kind]
         joints_2d = joints[:, :2] / joints[:, 2:] * focal + 0.5
         if rng.random() < 0.35 * harsh.occlusion:
             segments[cover(image, joints_2d * side, rng, self._backgrounds.cut(rng, side))] = BACKGROUND
@@ -316,7 +342,7 @@ class HandCropSource:
             middle.astype(np.float32),
             joints_2d.astype(np.float32),
             right,
-            _visible(joints, joints_2d, depth.reshape(side, side), segments),
+            _visible(joints, joints_2d, depth, segments),
             segments,
             contact,
         )
@@ -336,51 +362,62 @@ class HandCropSource:
                 turned = angle + rng.uniform(1.2, 1.9)
                 edge = x * math.cos(turned) + y * math.sin(turned) - rng.uniform(-0.3, 0.3)
                 share = share * np.clip(0.5 + edge / soft, 0, 1)
-            image += share[..., None].astype(np.float32) * (self._backgrounds.cut(rng, side) - image)
+            change = self._backgrounds.cut(rng, side)
+            change -= image
+            change.reshape(side, -1)[:] *= np.repeat(share.astype(np.float32), 3, 1)
+            image += change
         return image
 
-    def _colors(
-        self, mixed: np.ndarray, kind: np.ndarray, owner: np.ndarray, parts: list[Part], skin: HandSkin
-    ) -> np.ndarray:
-        """(N, 3) float32 RGB of hits without light."""
+    def _colors(self, mixed: np.ndarray, spans: list[slice], parts: list[Part], skin: HandSkin) -> np.ndarray:
+        """(3, N) float32 RGB of hits without light; mixed (7, N) of `corner_values`, and each part's span of them."""
         rng = self._rng
-        out = np.empty((len(mixed), 3), np.float32)
-        hand, arm = kind == HAND_PART, kind == ARM_PART
-        if hand.any():
-            out[hand] = skin.colors(mixed[hand, :4])
-        if rng.random() < 0.04 and hand.any():  # a glove
-            out[hand] = out[hand].mean(1, keepdims=True) / 160 * rng.uniform(20, 230, 3).astype(np.float32)
-        bare = skin.base + mixed[arm, 2:3] * (skin.palm_base - skin.base)
+        out = np.empty((3, mixed.shape[1]), np.float32)
+        glove = rng.random() < 0.04
+        hands = [span.stop > span.start for span, part in zip(spans, parts) if part.kind == HAND_PART]
+        glove_color = rng.uniform(20, 230, 3).astype(np.float32) if glove and any(hands) else None
         cloth = rng.uniform(15, 240, 3).astype(np.float32)
-        weave = 1 + 0.07 * np.sin(mixed[arm, :1] * 2400) * np.sin(mixed[arm, 1:2] * 2400)
-        out[arm] = np.where(mixed[arm, 3:4] > 0.5, cloth * weave, bare)
-        for number, part in enumerate(parts):
-            mine = owner == number
-            if part.paint is not None and mine.any():
-                out[mine] = part.paint(mixed[mine, :3].astype(np.float64))
-        return out * (1 + 0.05 * rng.standard_normal(3)).astype(np.float32)
+        for span, part in zip(spans, parts):
+            own = mixed[:4, span]
+            if not own.shape[1]:
+                continue
+            if part.kind == HAND_PART:
+                bare = skin.colors(own.T)
+                bare = bare if glove_color is None else bare.mean(1, keepdims=True) / 160 * glove_color
+                out[:, span] = bare.T
+            elif part.kind == ARM_PART:
+                x, y, palm, sleeve = own
+                weave = 1 + 0.07 * np.sin(x * 2400) * np.sin(y * 2400)
+                bare = skin.base[:, None] + palm * (skin.palm_base - skin.base)[:, None]
+                out[:, span] = np.where(sleeve > 0.5, cloth[:, None] * weave, bare)
+            elif part.paint is not None:
+                out[:, span] = part.paint(own[:3].T.astype(np.float64)).T
+        out *= (1 + 0.05 * rng.standard_normal(3)).astype(np.float32)[:, None]
+        return out
 
-    def _light(
-        self, color: np.ndarray, normals: np.ndarray, rays: np.ndarray, kind: np.ndarray, harsh: float
-    ) -> np.ndarray:
-        """(N, 3) colours under ambient light and one or two lamps."""
+    def _light(self, color: np.ndarray, normals: np.ndarray, rays: np.ndarray, kind: np.ndarray, harsh: float) -> None:
+        """Put ambient light and one or two lamps on colours (3, N) in place; normals and rays (3, N), any length."""
         rng = self._rng
-        normals = normals / (np.linalg.norm(normals, axis=1, keepdims=True) + 1e-9)
-        view = rays / np.linalg.norm(rays, axis=1, keepdims=True)
+        normals = normals / (lengths(normals) + np.float32(1e-9))
+        view = rays / lengths(rays)
         ambient = rng.uniform(0.55 - 0.3 * harsh, 0.75)
-        light = np.full((len(color), 3), ambient, np.float32) * (1 - 0.25 * normals[:, 1:2] * rng.uniform(-0.3, 1))
-        shine = np.zeros(len(color), np.float32)
+        light = np.empty_like(color)
+        light[:] = np.float32(ambient) * (1 - np.float32(0.25 * rng.uniform(-0.3, 1)) * normals[1])
+        shine = np.zeros(color.shape[1], np.float32)
         wrap = rng.uniform(0.1, 0.45)
+        seen = (view * normals).sum(0)
+        hard = kind >= HELD_PART
         for _ in range(rng.integers(1, 3)):
             toward = rng.standard_normal(3) + [0, -0.7, -1.0]
             toward = (toward / np.linalg.norm(toward)).astype(np.float32)
             tint = rng.uniform(0.25, 0.75) * (1 + 0.06 * rng.standard_normal(3))
-            light += np.clip((normals @ toward + wrap) / (1 + wrap), 0, None)[:, None] * tint.astype(np.float32)
-            half = toward - view
-            half /= np.linalg.norm(half, axis=1, keepdims=True) + 1e-9
-            power = np.where(kind >= HELD_PART, 30, rng.uniform(8, 30))
-            shine += np.clip((half * normals).sum(1), 0, 1) ** power * np.float32(rng.uniform(0, 45) * (0.5 + harsh))
-        return color * light + shine[:, None]
+            lit = toward @ normals
+            light += np.maximum((lit + wrap) / (1 + wrap), 0) * tint.astype(np.float32)[:, None]
+            # The vector half way between lamp and eye is their difference here, as `view` leads away from the eye.
+            half = np.sqrt(np.maximum(2 - 2 * (toward @ view), 0)) + np.float32(1e-9)
+            power = np.where(hard, np.float32(30), np.float32(rng.uniform(8, 30)))
+            shine += np.clip((lit - seen) / half, 0, 1) ** power * np.float32(rng.uniform(0, 45) * (0.5 + harsh))
+        color *= light
+        color += shine
 
 
 def _visible(joints: np.ndarray, joints_2d: np.ndarray, depth: np.ndarray, segments: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ import numpy as np
 
 from hoi_ros.datatypes import FINGERS
 from hoi_ros.hand_model import HandModel
+from hoi_ros.hand_model.kinematics import forward_kinematics
 
 KINDS = ("together", "each", "gesture", "relaxed", "flat", "grasp")
 SHARES = (0.22, 0.22, 0.22, 0.12, 0.1, 0.12)
@@ -38,7 +39,7 @@ def sample_hands(
         kind = rng.choice(len(KINDS), _BATCH, p=shares)
         drawn = sample_angles(model, rng, kind)
         shape = np.clip(rng.normal(0, 0.9, (_BATCH, 10)), -2.5, 2.5)
-        joints = model.pose(drawn, shape, "right").joints
+        joints = forward_kinematics(model.skeleton, drawn, shape).keypoints
         apart, pinched = _apart(joints), _pinched(joints)
         keep = apart & (pinched | (rng.random(_BATCH) < UNPINCHED_SHARE))
         angles.append(drawn[keep])
