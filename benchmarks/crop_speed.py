@@ -28,6 +28,7 @@ def single_speed(job: tuple[int, bool, float]) -> tuple[int, float, float]:
     """Crops made one by one in this process, the seconds they took, and the seconds of a core."""
     import cv2
 
+    from hoi_ros.hand.blas_threads import OneBlasThread
     from hoi_ros.hand.embedded_features import LandmarkFeatures
     from hoi_ros.simulation import raycast
     from hoi_ros.training.crop_pictures import Harshness
@@ -44,11 +45,13 @@ def single_speed(job: tuple[int, bool, float]) -> tuple[int, float, float]:
         if reader is not None:
             reader.read(np.stack([crop.image for crop in crops]))
 
-    make_round()
-    count, start, worked = 0, time.perf_counter(), time.process_time()
-    while time.perf_counter() - start < seconds:
+    # As the makers of shards do: BLAS threads of several processes wait for each other.
+    with OneBlasThread()():
         make_round()
-        count += SINGLE_ROUND
+        count, start, worked = 0, time.perf_counter(), time.process_time()
+        while time.perf_counter() - start < seconds:
+            make_round()
+            count += SINGLE_ROUND
     return count, time.perf_counter() - start, time.process_time() - worked
 
 

@@ -16,6 +16,8 @@ FULL_TURN = np.arange(24) * 2 * np.pi / 24
 _CLOSING_STEPS = 14
 _STRETCHES = np.array([[0.0, 0.0], [-0.3, 0.0], [0.3, 0.5], [0.6, 0.9], [0.9, 1.2]])
 """Radians at knuckle and middle joint by which a finger may begin otherwise than open."""
+_GRID_ERROR_M = 0.0045
+"""More than a value between samples 5 mm apart can be off: half of their cube's diagonal."""
 _FLESH_M = 0.0007
 """Depth to which a finger pad yields."""
 
@@ -305,10 +307,19 @@ class GraspSolver:
         angles = self._free_start(start, poses)
         for segment, travel in self._stages():
             angles = self._advance(angles, poses, segment, travel)
-        vertices = self._pose(angles)
-        gaps = self.exact_distance(_in_object(vertices, poses))
+        gaps = self._closest_gaps(_in_object(self._pose(angles), poses))
         tips = np.stack([gaps[:, self.parts.mask(f, 3)].min(1) for f in range(5)], 1)
         return GraspCycle(angles, start, poses, np.clip(-gaps.min(1), 0, None), tips, grip.center)
+
+    def _closest_gaps(self, points: np.ndarray) -> np.ndarray:
+        """(K, V) distances of skin (K, V, 3), object frame: exact where it sinks in and where tips are nearest."""
+        gaps = self.distance(points)
+        near = gaps < _GRID_ERROR_M
+        for finger in range(5):
+            tip = np.flatnonzero(self.parts.mask(finger, 3))
+            near[:, tip] |= gaps[:, tip] < gaps[:, tip].min(1, keepdims=True) + 2 * _GRID_ERROR_M
+        gaps[near] = self.exact_distance(points[near])
+        return gaps
 
     def _free_start(self, start: np.ndarray, poses: np.ndarray) -> np.ndarray:
         """(K, A) open hand in which a finger that would begin inside the thing is stretched or curled out of it."""

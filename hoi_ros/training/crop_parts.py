@@ -75,9 +75,9 @@ def seen_triangles(
     near_by = vertices[:, 2] < NEAR_M
     beside = near_by[a] | near_by[b] | near_by[c]
     if beside.any():
-        across, down, reach = *vertices[:, :2].T * (2 * focal), vertices[:, 2]
+        across, down, reach = 2 * focal * vertices[:, 0], 2 * focal * vertices[:, 1], vertices[:, 2]
         outside = np.stack([across > reach, -across > reach, down > reach, -down > reach, reach <= 0])
-        meets[beside] = ~(outside[:, a] & outside[:, b] & outside[:, c]).any(0)[beside]
+        meets[beside] = ~np.asarray((outside[:, a] & outside[:, b] & outside[:, c]).any(0))[beside]
     kept = np.flatnonzero(meets)
     # Boxes of whole pixels whose middles, at a half, may be covered; a tenth more leaves room for rounding.
     boxes = np.stack([low_x[kept] - 0.6, low_y[kept] - 0.6, high_x[kept] + 0.6, high_y[kept] + 0.6])

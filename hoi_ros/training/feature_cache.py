@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from hoi_ros.errors import InputError
+from hoi_ros.hand.blas_threads import OneBlasThread
 from hoi_ros.hand.embedded_features import LandmarkFeatures
 from hoi_ros.simulation import raycast
 from hoi_ros.training.crop_pictures import Harshness
@@ -130,18 +131,24 @@ def crops_to_arrays(crops: list[HandCrop], reader: LandmarkFeatures) -> dict[str
 def _make_shard(job: tuple[Path, int, int, Path | None, float, bool]) -> Path:
     folder, number, seed, backgrounds, held_share, detail = job
     source, reader = _workshop(seed, backgrounds, held_share, detail)
-    source.restart(number)
-    levels = np.random.default_rng([seed, number]).uniform(0, harshness_of(number), SHARD_CROPS)
-    batches = [[source.crop(Harshness.even(float(level))) for level in part] for part in np.split(levels, 16)]
-    parts = [crops_to_arrays(batch, reader) for batch in batches]
-    arrays: dict[str, Any] = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    arrays["pictures"] = np.stack([crop.image for crop in batches[0][:PICTURES]])
+    with OneBlasThread()():
+        arrays = _shard_arrays(source, reader, seed, number)
     path = shard_path(folder, number)
     unfinished = path.with_suffix(f".{os.getpid()}.part")
     with unfinished.open("wb") as file:
         np.savez(file, **arrays)
     unfinished.replace(path)
     return path
+
+
+def _shard_arrays(source: HandCropSource, reader: LandmarkFeatures, seed: int, number: int) -> dict[str, Any]:
+    source.restart(number)
+    levels = np.random.default_rng([seed, number]).uniform(0, harshness_of(number), SHARD_CROPS)
+    batches = [[source.crop(Harshness.even(float(level))) for level in part] for part in np.split(levels, 16)]
+    parts = [crops_to_arrays(batch, reader) for batch in batches]
+    arrays: dict[str, Any] = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    arrays["pictures"] = np.stack([crop.image for crop in batches[0][:PICTURES]])
+    return arrays
 
 
 @lru_cache(maxsize=1)

@@ -251,7 +251,8 @@ class HandCropSource:
             reach = rng.uniform(0.05, 0.2) * np.array([1, 1, 0]) + [0, 0, rng.uniform(0.0, 0.3)]
             middle = hand.mean(0) + reach * [*rng.choice([-1, 1], 2), 1]
             pose = make_transform(so3_exp(rng.normal(0, 1.5, 3)), middle)
-            if other.distance(transform_points(invert_transform(pose), hand)).min() < CLEAR_M or middle[2] < 0.12:
+            seen = transform_points(invert_transform(pose), hand)
+            if middle[2] < 0.12 or other.distance_near(seen, CLEAR_M).min() < CLEAR_M:
                 continue
             turned = other.normals @ pose[:3, :3].T
             corners = transform_points(pose, other.corners)

@@ -46,6 +46,15 @@ class HeldThing:
         """(M, 3) into `corners`."""
         return np.arange(len(self.corners), dtype=np.int32).reshape(-1, 3)
 
+    def distance_near(self, points: np.ndarray, reach_m: float) -> np.ndarray:
+        """(N,) signed metres from points (N, 3), own frame; inf where farther from its bounds than `reach_m`."""
+        low, high = self.corners.min(0) - reach_m, self.corners.max(0) + reach_m
+        near = np.flatnonzero(((points > low) & (points < high)).all(1))
+        out = np.full(len(points), np.inf, np.float32)
+        if len(near):
+            out[near] = self.distance(points[near])
+        return out
+
 
 class ThingStock:
     """A changing handful of held things; the same source of chance gives the same things."""
@@ -104,7 +113,7 @@ def touch(thing: HeldThing, hold: Hold, vertices_wrist: np.ndarray) -> np.ndarra
         hold: by which.
         vertices_wrist: (V, 3) skin, wrist frame, metres.
     """
-    return touching_share(thing.distance(transform_points(hold.T_object_wrist, vertices_wrist)))
+    return touching_share(thing.distance_near(transform_points(hold.T_object_wrist, vertices_wrist), APART_M))
 
 
 def touching_share(distance_m: np.ndarray) -> np.ndarray:

@@ -53,6 +53,17 @@ def test_what_is_left_out_is_never_seen(seed):
     assert len(pixels) < 1.5 * hit.sum() + 2000
 
 
+def test_triangles_all_round_the_camera_are_seen_where_they_are():
+    rng = np.random.default_rng(3)
+    for _ in range(10):
+        vertices, triangles = rng.normal(0, 0.3, (18, 3)), np.arange(18).reshape(6, 3)
+        kept, pixels = seen_triangles(vertices, triangles, np.zeros(6, bool), 0.9, SIDE)
+        whole = TriangleScene(vertices, triangles).cast(np.zeros(3), pixel_rays(np.arange(SIDE * SIDE), 0.9, SIDE))
+        hit = np.isfinite(whole["t_hit"])
+        assert set(np.unique(whole["primitive_ids"][hit])) <= set(kept)
+        assert np.isin(np.flatnonzero(hit), pixels).all()
+
+
 def test_a_triangle_that_reaches_beside_the_camera_is_kept_and_one_behind_it_shows_nothing():
     vertices = np.array([[-0.1, 0.02, 0.3], [0.1, 0.02, 0.3], [0.0, 0.02, -0.5]])
     for faces in ([[0, 1, 2]], [[0, 2, 1]]):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from hoi_ros.datatypes import CameraIntrinsics
 from hoi_ros.errors import InputError
 from hoi_ros.geometry import transform_points
 from hoi_ros.hand_model import HandModel
-from hoi_ros.training import held_shapes
+from hoi_ros.simulation.grasp import GraspSolver, SignedDistance
+from hoi_ros.training import feature_cache, held_shapes
 from hoi_ros.training.crop_pictures import Backgrounds, Harshness
 from hoi_ros.training.feature_cache import harshness_of, read_shard
 from hoi_ros.training.hand_crops import CROP_SIDE, HAND, OBJECT, HandCropSource
@@ -127,6 +129,43 @@ def test_holds_touch_and_hardly_sink_in():
         assert distance.min() > -0.012
         share = touch(thing, hold, skin)
         assert share.max() == 1 and (share[distance > 0.01] == 0).all() and (share[distance < 0.001] == 1).all()
+
+
+def test_gaps_of_a_closed_hand_are_the_exact_ones():
+    model, rng = HandModel.load(), np.random.default_rng(3)
+    for side in ("left", "right"):
+        thing = random_thing(rng)
+        solver = GraspSolver(model, np.zeros(10), side, thing)
+        cycle = solver.solve(thing.grips[0], turns=np.arange(3) * 2.0)
+        skin = model.pose(cycle.angles, np.zeros((3, 10)), side).vertices
+        T = cycle.T_wrist_object
+        gaps = SignedDistance(thing)((skin - T[:, None, :3, 3]) @ T[:, :3, :3])
+        np.testing.assert_allclose(cycle.depth_m, np.clip(-gaps.min(1), 0, None), atol=1e-6)
+        tips = np.stack([gaps[:, solver.parts.mask(finger, 3)].min(1) for finger in range(5)], 1)
+        np.testing.assert_allclose(cycle.tip_gap_m, tips, atol=1e-6)
+
+
+def test_distances_near_a_thing_are_the_exact_ones_and_far_ones_are_not_asked_for():
+    thing = ThingStock(HandModel.load(), np.random.default_rng(8)).any()
+    points = np.random.default_rng(0).uniform(-0.2, 0.2, (400, 3))
+    near, exact = thing.distance_near(points, 0.02), thing.distance(points)
+    known = np.isfinite(near)
+    np.testing.assert_array_equal(near[known], exact[known])
+    assert known.any() and (exact[~known] >= 0.02).all() and (~known).any()
+
+
+def test_a_shard_is_made_with_one_blas_thread(monkeypatch, tmp_path):
+    threads = []
+
+    def make(*_):
+        threads.extend(library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas")
+        return {"nothing": np.zeros(1)}
+
+    monkeypatch.setattr(feature_cache, "_workshop", lambda *_: (None, None))
+    monkeypatch.setattr(feature_cache, "_shard_arrays", make)
+    with threadpool_limits(2, user_api="blas"):
+        assert [path.name for path in feature_cache.make_shards(tmp_path, 1)] == ["shard_00000.npz"]
+    assert threads and set(threads) == {1}
 
 
 def test_a_coat_of_paint_belongs_to_the_thing():
