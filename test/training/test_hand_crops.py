@@ -138,11 +138,16 @@ def test_gaps_of_a_closed_hand_are_the_exact_ones():
         solver = GraspSolver(model, np.zeros(10), side, thing)
         cycle = solver.solve(thing.grips[0], turns=np.arange(3) * 2.0)
         skin = model.pose(cycle.angles, np.zeros((3, 10)), side).vertices
-        T = cycle.T_wrist_object
-        gaps = SignedDistance(thing)((skin - T[:, None, :3, 3]) @ T[:, :3, :3])
+        T, masks = cycle.T_wrist_object, [solver.parts.mask(finger, 3) for finger in range(5)]
+        points = (skin - T[:, None, :3, 3]) @ T[:, :3, :3]
+        gaps = SignedDistance(thing)(points)
         np.testing.assert_allclose(cycle.depth_m, np.clip(-gaps.min(1), 0, None), atol=1e-6)
-        tips = np.stack([gaps[:, solver.parts.mask(finger, 3)].min(1) for finger in range(5)], 1)
-        np.testing.assert_allclose(cycle.tip_gap_m, tips, atol=1e-6)
+        np.testing.assert_allclose(cycle.tip_gap_m, np.stack([gaps[:, m].min(1) for m in masks], 1), atol=1e-6)
+        # and where fingertips stand off by centimetres
+        away = points + np.array([[[0.012, 0, 0]], [[0, 0.02, 0]], [[0, 0, -0.03]]])
+        gaps, found = SignedDistance(thing)(away), solver._closest_gaps(away)
+        for mask in masks:
+            np.testing.assert_allclose(found[:, mask].min(1), gaps[:, mask].min(1), atol=1e-6)
 
 
 def test_distances_near_a_thing_are_the_exact_ones_and_far_ones_are_not_asked_for():
