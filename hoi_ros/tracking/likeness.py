@@ -8,6 +8,8 @@ import numpy as np
 CHROMAS, LUMAS = 16, 8
 """Steps of each chroma channel and of brightness."""
 COLORS = CHROMAS * CHROMAS * LUMAS
+UNSEEN = 2e-4
+"""Share of a colour that was never seen."""
 MIN_LIKENESS = 0.3
 """Share of its colours that what is in the grasp must show, to be taken for the object's other sides."""
 
@@ -31,3 +33,10 @@ def color_shares(color: np.ndarray, mask: np.ndarray) -> np.ndarray:
 def likeness(shown: np.ndarray, known: np.ndarray) -> float:
     """Share, 0 to 1, of the known colours (COLORS,) that the shown ones (COLORS,) show."""
     return float(np.minimum(shown, known).sum() / max(known.sum(), 1e-9))
+
+
+def likelier(picture: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """(h, w) float32, 0 to 1: how much likelier a pixel's colour is in the shares (COLORS,) `first` than `second`."""
+    bins = color_bins(picture)
+    odds = (first + UNSEEN) / (first + second + 2 * UNSEEN)
+    return cv2.blur(odds.astype(np.float32)[bins], (3, 3))

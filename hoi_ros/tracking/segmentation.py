@@ -9,15 +9,20 @@ import numpy as np
 from hoi_ros.datatypes import HandEstimate, RgbdFrame
 from hoi_ros.tracking.config import TrackerConfig
 from hoi_ros.tracking.hidden_hands import HiddenHands
-from hoi_ros.tracking.masks import SkinModel, segment_hands
-from hoi_ros.tracking.model import SurfelModel
-from hoi_ros.tracking.patch import clean_depth, cut_patch
+from hoi_ros.tracking.likeness import color_shares, likelier
+from hoi_ros.tracking.masks import SkinModel, dilated, segment_hands
+from hoi_ros.tracking.patch import Patch, clean_depth, cut_patch
 from hoi_ros.tracking.planes import above_planes, dominant_planes
-from hoi_ros.tracking.track import View
+from hoi_ros.tracking.track import Track, View
 
 PLANE_PERIOD = 10
 CLAIMED_M = 0.008
 """As near to the model's rendering, what stands on the table is not cut off at its foot."""
+
+NEAR_M, MIN_TABLE_PX = 0.015, 200
+"""How far around the rendering the object may lie, and how much of the table must be seen to know its colours."""
+MAYBE, SURELY = 0.2, 0.8
+"""Odds of the object's colours against the table's, below which it is table for sure, and above which object."""
 
 
 class Segmentation:
@@ -60,7 +65,7 @@ class Segmentation:
         depth: np.ndarray,
         faces: Mapping[str, np.ndarray] | None,
         box: np.ndarray,
-        model: SurfelModel | None = None,
+        track: Track | None = None,
         predicted: np.ndarray | None = None,
     ) -> View | None:
         """Cut a box out and tell hand, background and candidates apart; None where too little of it is in the image.
@@ -70,19 +75,33 @@ class Segmentation:
             depth: (H, W) as `take` gave it.
             faces: (F, 3) triangles of the hand meshes by side.
             box: (4,) px, x0 y0 x1 y1.
-            model: of the object, with `predicted`: what lies at its surface is the object's.
+            track: the object, with `predicted`: what lies at its surface, or near it in its colours, is the object's.
             predicted: (4, 4) where the object is thought to be.
         """
         patch = cut_patch(frame, depth, box, self._config.max_crop_px)
         if patch is None:
             return None
         rendered = None
-        if model is not None and predicted is not None:
-            rendered = model.render(predicted, patch).depth_m
+        if track is not None and predicted is not None:
+            rendered = track.model.render(predicted, patch).depth_m
         above = clear = above_planes(patch.points, self.planes, self._config.plane_margin_m)
         hand_mask = segment_hands(self._hands_about, faces, patch, self._skin, rendered, clear, self._config)
         candidates = (patch.depth_m > 0) & ~hand_mask
-        if rendered is not None:
-            clear = above | (np.abs(patch.depth_m - rendered) < CLAIMED_M)
+        if track is not None and rendered is not None:
+            clear = above | self._lying_low(patch, above | hand_mask, rendered, track)
         candidates &= clear
         return View(patch, hand_mask, candidates, above)
+
+    def _lying_low(self, patch: Patch, not_table: np.ndarray, rendered: np.ndarray, track: Track) -> np.ndarray:
+        """(h, w) bool: the object where it lies as low as the table: by its rendering, and by colours that differ."""
+        claimed = np.abs(patch.depth_m - rendered) < CLAIMED_M
+        there = np.isfinite(rendered)
+        if not there.any():
+            return claimed
+        around = dilated(there, NEAR_M / patch.pixel_size_m(float(np.median(rendered[there]))))
+        table = ~not_table & (patch.depth_m > 0) & ~around
+        if track.colors is None or table.sum() < MIN_TABLE_PX:
+            return claimed
+        odds = likelier(patch.color, track.colors, color_shares(patch.color, table))
+        low = around & ~not_table & (patch.depth_m > 0)
+        return (claimed & (odds > MAYBE)) | (low & (odds > SURELY))

@@ -13,6 +13,7 @@ from hoi_ros.tracking.alignment import AlignmentResult, AlignmentTarget, Expecte
 from hoi_ros.tracking.certainty import TurnCertainty
 from hoi_ros.tracking.config import TrackerConfig
 from hoi_ros.tracking.foreign import ForeignSurface
+from hoi_ros.tracking.grip import Grip
 from hoi_ros.tracking.keyframes import KeyframeStore, make_keyframe
 from hoi_ros.tracking.likeness import color_shares, likeness
 from hoi_ros.tracking.masks import dilated, forearm_mask, grasp_components
@@ -88,6 +89,7 @@ class Track:
     revised_at: int = 0
     """Frame count at which that was taken over."""
     along: MovingAlong = field(default_factory=MovingAlong)
+    grip: Grip = field(default_factory=Grip)
     carried_frames: int = 0
     """Frames in a row that the hand alone carried it."""
     colors: np.ndarray | None = None
@@ -227,6 +229,7 @@ class Track:
         """Take over a solved graph: model, pose and last view change as the views near them did."""
         change = correction.change_near(self.T_camera_object)
         self.T_camera_object = self.T_camera_object @ change
+        self.grip.correct(change)
         back = invert_transform(change).astype(np.float32)
         if self.last_view is not None:
             points, normals = transform_points(back, self.last_view.points), self.last_view.normals @ back[:3, :3].T

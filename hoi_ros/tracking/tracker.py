@@ -13,7 +13,7 @@ from hoi_ros.errors import InputError
 from hoi_ros.geometry import make_transform, so3_exp, transform_points
 from hoi_ros.tracking.alignment import AlignmentResult, AlignmentTarget, ExpectedTurn, align, alignment_target
 from hoi_ros.tracking.beginning import GraspWatch, box_around, first_track, marked_mask
-from hoi_ros.tracking.carried import CARRIED, CARRIED_M, carried_view
+from hoi_ros.tracking.carried import CARRIED_M, carried_view, is_hidden
 from hoi_ros.tracking.config import TrackerConfig
 from hoi_ros.tracking.features import feature_images
 from hoi_ros.tracking.keyframes import view_cloud
@@ -25,6 +25,8 @@ from hoi_ros.tracking.track import GROWTH_AT_REST_M, VIEW_POINTS, Track, View, a
 
 GROWTH_M = 0.012
 FUSE_INLIERS = 0.6
+WELL_SHOWN = 0.25
+"""Share of the known surface in sight from which on it is learnt how the hand holds it."""
 SUDDEN_DROP = 0.92
 SECOND_TURNS_RAD = np.radians(6.0) * np.concatenate([np.eye(3), -np.eye(3)])
 LITTLE_KNOWN = 0.5
@@ -204,11 +206,14 @@ class ObjectTracker:
         """Align the model with the frame from the best of the guesses, then learn from the frame."""
         track = self._present_track()
         starts = track.first_guesses(hands)
+        expected = track.expected_turn(frame, starts)
+        if track.carried_frames and (held := track.grip.pose(hands)) is not None:
+            starts = [*starts, held]
         box = track.object_box(frame, starts, hands)
-        view = self._segmentation.view(frame, depth, faces, box, track.model, starts[0])
+        view = self._segmentation.view(frame, depth, faces, box, track, starts[0])
         if view is None:
             return self._lose("it left the image", None)
-        target, result = self._align(view, starts, track.expected_turn(frame, starts))
+        target, result = self._align(view, starts, expected)
         if result is None or result.inlier_fraction < SUDDEN_DROP * track.usual_inliers:
             result = self._second_look(view, target, starts[0], result)
         why = track.doubt(result, frame)
@@ -226,14 +231,14 @@ class ObjectTracker:
         carried = carried_view(track, hands, view, self._config)
         if carried is None:
             return None
-        pose, mask = carried
+        pose, mask, message = carried
         track.carried_frames += 1
         track.certainty.carried()
         track.unseen_turn_frames += 1
         features = feature_images(view.patch, mask, float(pose[2, 3]))
         track.model.fuse(view.patch, mask & view.above & ~dilated(view.hand_mask, 2), features, pose)
         seen = self._accept(frame, depth, hands, view, mask, features, pose, 0.0, CARRIED_M)
-        return replace(seen, message=CARRIED)
+        return replace(seen, message=message)
 
     def _second_look(
         self, view: View, target: AlignmentTarget, predicted: np.ndarray, result: AlignmentResult | None
@@ -279,11 +284,14 @@ class ObjectTracker:
         if good and track.hand_track_id is not None:
             mask |= track.parts_in_grasp(hands, view, mask)
             mask |= track.parts_moving_along(frame, depth, hands, view, mask, pose)
-        if mask.sum() * view.patch.stride**2 < self._config.min_object_px / 4:
-            carried = self._carry(frame, depth, hands, view)
+        gone = mask.sum() * view.patch.stride**2 < self._config.min_object_px / 4
+        hidden = is_hidden(rendering, mask, view) and track.grip.pose(hands) is not None
+        carried = self._carry(frame, depth, hands, view) if gone or hidden else None
+        if gone or carried is not None:
             return carried or self._lose("it is hidden", view.patch.paste(view.hand_mask, depth.shape))
-        track.carried_frames = 0
         explained = object_mask(rendering.depth_m, view.candidates, view.hand_mask, view.patch, 0.0)
+        shown = float(explained.sum() / max(np.isfinite(rendering.depth_m).sum(), 1))
+        track.carried_frames = 0
         share = float(explained.sum() / max(mask.sum(), 1))
         sure = track.judge_turn(view, target, rendering, pose)
         if good and (sure or share < LITTLE_KNOWN):
@@ -293,6 +301,8 @@ class ObjectTracker:
             track.learn_colors(view.patch.color, mask)
         observation = self._accept(frame, depth, hands, view, mask, target.features, pose, share, result.residual_m)
         track.mark_foreign(view, mask, pose)
+        if good and sure and shown > WELL_SHOWN:
+            track.grip.learn(next((hand for hand in hands if hand.track_id == track.hand_track_id), None), pose)
         return observation
 
     def _accept(
@@ -343,6 +353,7 @@ class ObjectTracker:
         track.certainty.forget()
         track.graph.broken()
         track.along.forget()
+        track.grip.forget()
         return ObjectObservation("lost", track.object_id, hand_mask=hand_mask, message=f"object lost: {why}")
 
     def _recover(self, frame, depth, hands, faces) -> ObjectObservation:
@@ -374,7 +385,7 @@ class ObjectTracker:
         if pose is None:
             return self._lose(track.lost_why, hand_mask)
         box = track.object_box(frame, [pose], hands)
-        fine = self._segmentation.view(frame, depth, faces, box, track.model, pose)
+        fine = self._segmentation.view(frame, depth, faces, box, track, pose)
         if fine is None:
             return self._lose("it left the image", hand_mask)
         target, result = self._align(fine, [pose])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scenes
 
+from hoi_ros.geometry import unproject
 from hoi_ros.tracking import ObjectTracker, TrackerConfig
 
 
@@ -42,3 +45,39 @@ def test_the_hand_does_not_carry_what_is_gone_or_another_thing(shown):
     seen, _ = turned_away(shown)
     assert seen[7].state == "tracking"
     assert all(o.state == "lost" and o.T_camera_object is None for o in seen[8:12])
+
+
+def hidden_in_the_hand(after: str, count: int = 30):
+    """A board carried and turned by a hand that closes around it for frames 12 to 23; then it shows what is `after`."""
+    tracker, seen, true = ObjectTracker(TrackerConfig()), [], []
+    for index in range(count):
+        pose = scenes.pose((0, 2.0 * index, 0), (0.003 * index - 0.04, -0.02, 0.45))
+        estimate, layers = scenes.hand(pose)
+        depth, color = scenes.box_layer(pose, (0.03, 0.045, 0.008))
+        if 12 <= index < 24:
+            fist = scenes.sphere_layer(pose[:3, 3], 0.065)
+            rows, columns = np.nonzero(scenes.mask_of(fist))
+            skin = unproject(np.stack([columns, rows], 1), fist[0][rows, columns], scenes.CAMERA).astype(np.float32)
+            vertices = np.concatenate([estimate.vertices_camera, skin[::3]])
+            estimate, layers = replace(estimate, vertices_camera=vertices), [*layers, fist]
+        if index >= 24 and after == "nothing":
+            depth = np.full_like(depth, np.inf)
+        seen.append(tracker.track(scenes.frame((depth, color), *layers, index=index), [estimate]))
+        true.append(pose)
+    return seen, true
+
+
+def test_a_hand_that_hides_it_wholly_still_holds_it():
+    seen, true = hidden_in_the_hand("itself")
+    assert [o.state for o in seen[3:]] == ["tracking"] * 27, [o.message for o in seen]
+    assert all("hides it" in o.message and not o.mask.any() for o in seen[13:23])
+    error = scenes.errors([o.T_camera_object for o in seen[3:]], true[3:])
+    assert error[:, 0].max() < 6 and error[:, 1].max() < 6 and error[-1, 1] < 3
+    sigmas = [np.degrees(np.sqrt(o.covariance[3:, 3:].max())) for o in seen[3:]]
+    assert sigmas[19] > 10 > 4 > sigmas[8]
+
+
+def test_a_hand_that_opens_empty_does_not_hold_it():
+    seen, _ = hidden_in_the_hand("nothing")
+    assert seen[20].state == "tracking"
+    assert all(o.state == "lost" for o in seen[24:])

@@ -54,3 +54,22 @@ def test_something_that_passes_before_it_is_no_part_of_it(gap_m, change):
     assert error[-1, 0] < 4 and error[-1, 1] < 4 and np.median(error[:, 1]) < 2
     size = np.ptp(tracker.model.points, axis=0)
     assert size.max() < 0.13, "the board is not taken into the model"
+
+
+def test_what_is_thinner_than_the_tables_margin_is_followed_by_its_colours():
+    table = scenes.pose((35, 0, 0), (0, 0.06, 0.55))
+    tracker, found, true = ObjectTracker(TrackerConfig()), [], []
+    for index in range(32):
+        height, slid = max(0.05 - 0.005 * index, 0.003), max(index - 12, 0)
+        pose = table @ scenes.pose((0, 6 * slid, 0), (-0.03 + 0.006 * slid, -height, -0.03))
+        depth, color = scenes.box_layer(pose, (0.05, 0.003, 0.015))
+        blue = 0.35 * color + 0.65 * np.array((40.0, 90.0, 200.0))
+        picture = scenes.frame((depth, blue), scenes.table_layer(table), index=index)
+        seen = tracker.track(picture, [], init_mask=np.isfinite(depth) if index == 0 else None)
+        assert seen.state == "tracking", seen.message
+        thing = np.isfinite(depth)
+        assert (seen.mask & thing).sum() > 0.75 * (seen.mask | thing).sum()
+        found.append(seen.T_camera_object)
+        true.append(pose)
+    error = scenes.errors(found, true)
+    assert error[:, 0].max() < 4 and error[:, 1].max() < 4
