@@ -20,7 +20,7 @@ class TrackerConfig:
         False, "where the hands bring masks (handos_masks), these tell hand and object near the fingers apart"
     )
     min_object_px: int = setting(300, "fewest pixels of an object", low=50)
-    start_frames: int = setting(3, "frames in a row that must show an object in the grasp", low=1, high=60)
+    start_frames: int = setting(2, "frames in a row that must show an object in the grasp", low=1, high=60)
     plane_margin_m: float = setting(0.01, "height above a table or wall that still belongs to it", low=0.0, high=0.1)
     max_crop_px: int = setting(130000, "a larger crop is worked on at half resolution", low=2000)
     align_points: int = setting(2500, "model points aligned at the finest level", low=200, high=20000)
