@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,27 @@ from hoi_ros.hand.weights_file import WeightsFile, read_weights, write_weights
 from hoi_ros.hand_model import HandModel
 
 
-def save_weights(path: Path, network: HandOs, card: dict[str, Any]) -> None:
+def save_weights(
+    path: Path,
+    network: HandOs,
+    card: dict[str, Any],
+    start: Mapping[str, torch.Tensor] | None = None,
+    start_share: float = 0.0,
+) -> None:
     """Write a network's learned tensors as float16.
 
     Args:
         path: the .npz to write.
         network: any size.
         card: what the model card says: data, steps, seed; plain JSON values.
+        start: tensors that training started from, by name.
+        start_share: of them in what is written; what only one of both has stays as it is.
     """
-    arrays = {name: p.detach().cpu().numpy() for name, p in network.named_parameters()}
+    learned = {name: p.detach().cpu() for name, p in network.named_parameters()}
+    for name, begun in (start or {}).items():
+        if name in learned:
+            learned[name] = torch.lerp(learned[name], begun.to(learned[name]), start_share)
+    arrays = {name: values.numpy() for name, values in learned.items()}
     write_weights(path, network.config, network.topology, arrays, card)
 
 

@@ -48,6 +48,9 @@ class TrainingConfig:
     threads: int = setting(2, "CPU threads", low=1)
     image_side: int = setting(640, "with a full-image detector: pixels of a picture's longer side", low=64)
     start_from: str = setting("", "checkpoint (.pt) or weights (.npz) to start from: the second stage, or more heads")
+    start_share: float = setting(
+        0.0, "share of the weights it started from in those that are written: less of what is new", low=0.0, high=1.0
+    )
     heads_only: bool = setting(False, "train the contact and mask heads alone, everything else stays as it is")
 
 
@@ -132,8 +135,13 @@ class HandOsTrainer:
         self.step, self._start_shippable = 0, True
         out.mkdir(parents=True, exist_ok=True)
         count = self._resume()
-        if not self.step and config.start_from:
-            self._start_from(Path(config.start_from))
+        if config.start_share and not config.start_from:
+            raise InputError("training.start_share: set training.start_from too")
+        self._start: dict[str, torch.Tensor] = {}
+        if config.start_from and (not self.step or config.start_share):
+            self._start = self._read_start(Path(config.start_from))
+        if not self.step:
+            self.network.load_state_dict(self._start, strict=False)
         if isinstance(data, Path):
             data = ShardData(data, config.batch_size, config.seed, count)
         elif count and data.count != count:
@@ -187,7 +195,7 @@ class HandOsTrainer:
             "training": asdict(self.plan.training),
         }
         unfinished = self.out / (WEIGHTS + ".part")
-        save_weights(unfinished, self.network, card)
+        save_weights(unfinished, self.network, card, self._start, self.plan.training.start_share)
         os.replace(unfinished, self.out / WEIGHTS)
 
     @property
@@ -266,8 +274,8 @@ class HandOsTrainer:
         for name, parameter in self.network.named_parameters():
             parameter.requires_grad_(name in heads)
 
-    def _start_from(self, path: Path) -> None:
-        """Second stage, or more heads: what the file has; whatever else is there stays as it is."""
+    def _read_start(self, path: Path) -> dict[str, torch.Tensor]:
+        """Tensors by name for a second stage, or more heads: what the file has; whatever else is there stays."""
         if path.suffix == ".npz":
             content = read_weights(path)
             state = {name: torch.from_numpy(x.astype("float32")) for name, x in content.arrays.items()}
@@ -284,7 +292,7 @@ class HandOsTrainer:
                     f"checkpoint {path}: tensor '{name}' has the shape {tuple(values.shape)}, "
                     f"expected {tuple(own[name].shape)}"
                 )
-        self.network.load_state_dict(state, strict=False)
+        return {name: values for name, values in state.items() if name in own}
 
 
 def _of_heads(name: str) -> bool:

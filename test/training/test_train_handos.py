@@ -139,6 +139,23 @@ def test_more_heads_are_trained_on_weights_that_stay(shards, tmp_path):
         HandOsTrainer(TrainingPlan(later, TINY), shards, tmp_path / "none")
 
 
+def test_the_start_keeps_its_share_in_what_is_written(shards, tmp_path):
+    run(TrainingPlan(SHORT, TINY), shards, tmp_path / "first")
+    begun, _ = load_weights(tmp_path / "first" / "handos.npz")
+    config = replace(SHORT, seed=1, learning_rate=0.02, start_share=0.25)
+    config = replace(config, start_from=str(tmp_path / "first" / "handos.npz"))
+    trainer = run(TrainingPlan(config, TINY), shards, tmp_path / "second", until=4)
+    trainer = run(TrainingPlan(config, TINY), shards, tmp_path / "second")  # the start is read again when it goes on
+    written, _ = load_weights(tmp_path / "second" / "handos.npz")
+    moved = 0.0
+    for (name, p), a, b in zip(written.named_parameters(), begun.parameters(), trainer.network.parameters()):
+        assert torch.allclose(p, 0.25 * a + 0.75 * b, atol=1e-3), name
+        moved = max(moved, float((a - b).abs().max()))
+    assert moved > 0.02
+    with pytest.raises(InputError, match="start_from"):
+        HandOsTrainer(TrainingPlan(replace(SHORT, start_share=0.5), TINY), shards, tmp_path / "third")
+
+
 def test_a_plan_from_yaml(tmp_path):
     path = tmp_path / "plan.yaml"
     path.write_text("network: {base: paper, coarse_vertices: 98}\ntraining: {steps: 9}\nloss: {edges: 2.0}\n")
