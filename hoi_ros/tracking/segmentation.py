@@ -10,7 +10,7 @@ from hoi_ros.datatypes import HandEstimate, RgbdFrame
 from hoi_ros.tracking.config import TrackerConfig
 from hoi_ros.tracking.hidden_hands import HiddenHands
 from hoi_ros.tracking.likeness import color_shares, likelier
-from hoi_ros.tracking.masks import SkinModel, dilated, segment_hands
+from hoi_ros.tracking.masks import SkinModel, dilated, forearm_mask, segment_hands
 from hoi_ros.tracking.patch import Patch, clean_depth, cut_patch
 from hoi_ros.tracking.planes import above_planes, dominant_planes
 from hoi_ros.tracking.track import Track, View
@@ -19,6 +19,7 @@ PLANE_PERIOD = 10
 CLAIMED_M = 0.008
 """As near to the model's rendering, what stands on the table is not cut off at its foot."""
 
+MIN_ARM_PX = 200
 NEAR_M, MIN_TABLE_PX = 0.015, 200
 """How far around the rendering the object may lie, and how much of the table must be seen to know its colours."""
 MAYBE, SURELY = 0.2, 0.8
@@ -35,6 +36,7 @@ class Segmentation:
         self._hidden = HiddenHands()
         self._hands_about: list[HandEstimate] = []
         """The hands of this frame and those just hidden: whose pixels are no object's."""
+        self._arm_colors: np.ndarray | None = None
         self.planes = np.zeros((0, 4), np.float32)
         """(P, 4) table and wall, optical frame."""
         self._plane_age = 0
@@ -90,7 +92,16 @@ class Segmentation:
         if track is not None and rendered is not None:
             clear = above | self._lying_low(patch, above | hand_mask, rendered, track)
         candidates &= clear
-        return View(patch, hand_mask, candidates, above)
+        self._learn_arm(patch, hand_mask)
+        return View(patch, hand_mask, candidates, above, self._arm_colors)
+
+    def _learn_arm(self, patch: Patch, hand_mask: np.ndarray) -> None:
+        """Take in the colours of sleeves or bare arms: behind the other hand no arm is found, only its colours."""
+        arm = forearm_mask(self._hands_about, patch) & hand_mask
+        if arm.sum() < MIN_ARM_PX:
+            return
+        shares = color_shares(patch.color, arm)
+        self._arm_colors = shares if self._arm_colors is None else self._arm_colors + 0.1 * (shares - self._arm_colors)
 
     def _lying_low(self, patch: Patch, not_table: np.ndarray, rendered: np.ndarray, track: Track) -> np.ndarray:
         """(h, w) bool: the object where it lies as low as the table: by its rendering, and by colours that differ."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import cv2
 import numpy as np
 
 from hoi_ros.datatypes import HandEstimate, PoseRevision, RgbdFrame
@@ -15,7 +16,7 @@ from hoi_ros.tracking.config import TrackerConfig
 from hoi_ros.tracking.foreign import ForeignSurface
 from hoi_ros.tracking.grip import Grip
 from hoi_ros.tracking.keyframes import KeyframeStore, make_keyframe
-from hoi_ros.tracking.likeness import color_shares, likeness
+from hoi_ros.tracking.likeness import color_shares, likelier, likeness
 from hoi_ros.tracking.masks import dilated, forearm_mask, grasp_components
 from hoi_ros.tracking.model import Rendering, SurfelModel
 from hoi_ros.tracking.moving_along import MovingAlong
@@ -23,6 +24,8 @@ from hoi_ros.tracking.patch import Patch
 from hoi_ros.tracking.view_graph import Correction, ViewGraph
 
 MODEL_POINTS, VIEW_POINTS = 1200, 800
+LIKE_AN_ARM = 0.7
+"""Mean odds of an arm's colours against the object's, from which what fingers touch or carry along is a sleeve."""
 LEAP_M = 0.025
 """Distance from every guess at which a fit must look like the object: no hand is so fast, a thing before it may be."""
 UNEVEN = 1.5
@@ -43,6 +46,8 @@ class View:
     """Neither hand nor, where the model does not claim it, table and wall."""
     above: np.ndarray
     """Clear of table and wall: what lies closer to them may be theirs and is not learnt."""
+    arm_colors: np.ndarray | None = None
+    """(COLORS,) of the arms seen so far, sleeves or skin; None while there were none."""
 
     def within(self, mask: np.ndarray, middle: np.ndarray, reach_m: float) -> np.ndarray:
         """Of a mask (h, w) what lies nearer than that to a point (3,) of the optical frame."""
@@ -305,10 +310,18 @@ class Track:
         return grasp_components(holder, view.candidates, view.patch, self.config)
 
     def _within_reach(self, parts: np.ndarray, view: View, mask: np.ndarray) -> np.ndarray:
-        """Of parts (h, w) what lies no farther from the mask's middle than things are large."""
-        if not mask.any():
+        """Of parts (h, w) what lies no farther from the mask's middle than things are large, and looks like no arm."""
+        if mask.any():
+            middle = np.median(view.patch.points[mask], axis=0)
+            parts = view.within(parts, middle, self.config.max_object_size_m / 2)
+        if view.arm_colors is None or self.colors is None:
             return parts
-        return view.within(parts, np.median(view.patch.points[mask], axis=0), self.config.max_object_size_m / 2)
+        odds = likelier(view.patch.color, view.arm_colors, self.colors)
+        count, labels = cv2.connectedComponents(parts.astype(np.uint8), connectivity=4)
+        sums = np.bincount(labels.ravel(), odds.ravel(), count)
+        keep = sums < LIKE_AN_ARM * np.bincount(labels.ravel(), minlength=count)
+        keep[0] = False
+        return keep[labels]
 
 
 def about(motion: np.ndarray, middle: np.ndarray) -> np.ndarray:
