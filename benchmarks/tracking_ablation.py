@@ -24,11 +24,14 @@ from hoi_ros.evaluation.report import pose_report
 from hoi_ros.hand import HandConfig, create_hand_estimator
 from hoi_ros.simulation import Simulator, SimulatorConfig
 from hoi_ros.tracking import ObjectTracker, TrackerConfig
+from hoi_ros.tracking import segmentation as segmentation_module
 from hoi_ros.tracking import tracker as tracker_module
+from hoi_ros.tracking.grip import Grip
 from hoi_ros.tracking.hidden_hands import HiddenHands
 from hoi_ros.tracking.keyframes import KeyframeStore
 from hoi_ros.tracking.masks import segment_hands
 from hoi_ros.tracking.moving_along import MovingAlong
+from hoi_ros.tracking.segmentation import Segmentation
 from hoi_ros.tracking.track import Track
 
 SCENES = ("rotate:mug", "rotate:bottle", "rotate:box", "grasp:drill", "grasp:spray")
@@ -39,8 +42,12 @@ def _no_hand_guess(self: Track, hands: list[HandEstimate]) -> list[np.ndarray]:
     return _first_guesses(self, [])
 
 
-def _without_model(hands, faces, view, skin, model_depth_m, clear, config):
-    return segment_hands(hands, faces, view, skin, None, clear, config)
+def _without_model(hands, faces, view, skin, model_depth_m, *rest):
+    return segment_hands(hands, faces, view, skin, None, *rest)
+
+
+def _by_rendering_alone(self: Segmentation, patch, not_table, rendered, track) -> np.ndarray:
+    return np.abs(patch.depth_m - rendered) < segmentation_module.CLAIMED_M
 
 
 def _without_last_view(self: Track, rendering, pose):
@@ -77,11 +84,14 @@ IDEAS: dict[str, tuple[Callable[[TrackerConfig], TrackerConfig], tuple]] = {
     "no second look": (lambda c: c, ((tracker_module, "SUDDEN_DROP", 0.0),)),
     "learn at any turn": (lambda c: replace(c, max_turn_sigma_deg=90.0), ()),
     "never learn at an unsure turn": (lambda c: c, ((tracker_module, "LITTLE_KNOWN", 0.0),)),
-    "hand mask without the model": (lambda c: c, ((tracker_module, "segment_hands", _without_model),)),
+    "hand mask without the model": (lambda c: c, ((segmentation_module, "segment_hands", _without_model),)),
     "no parts by moving along": (lambda c: c, ((MovingAlong, "parts", _nowhere),)),
     "no parts by touch": (
         lambda c: c, ((Track, "parts_in_grasp", lambda self, hands, view, mask: np.zeros(mask.shape, bool)),)
     ),
+    "no grip": (lambda c: c, ((Grip, "pose", lambda self, hands: None),)),
+    "no colours at the table": (lambda c: c, ((Segmentation, "_lying_low", _by_rendering_alone),)),
+    "no colours of arms": (lambda c: c, ((Segmentation, "_learn_arm", lambda self, patch, arm: None),)),
     "no hidden hands": (lambda c: c, ((HiddenHands, "with_hidden", _only_seen_hands),)),
     "no memory of what lies beside": (lambda c: c, ((Track, "mark_foreign", lambda self, view, mask, pose: None),)),
     "lost is lost": (lambda c: replace(c, give_up_frames=10**6), ((ObjectTracker, "_recover", _no_recovery),)),

@@ -33,17 +33,17 @@ class Grip:
     def learn(self, hand: HandEstimate | None, T_camera_object: np.ndarray) -> None:
         """Take in a frame that shows the object (4, 4) well and the hand that holds it; None when none does."""
         if hand is None:
-            return self.forget()
+            self.forget()
+            return
         pose, fingers = _in_hand(hand, T_camera_object)
         if hand.track_id != self._hand_track_id or self._is_other(pose, fingers):
             self._hand_track_id, self._T_hand_object, self._fingers, self._frames = hand.track_id, pose, fingers, 1
-            return None
+            return
         turn = so3_log(self._T_hand_object[:3, :3].T @ pose[:3, :3])
         self._T_hand_object[:3, :3] = self._T_hand_object[:3, :3] @ so3_exp(BLEND * turn)
         self._T_hand_object[:3, 3] += BLEND * (pose[:3, 3] - self._T_hand_object[:3, 3])
         self._fingers += BLEND * (fingers - self._fingers)
         self._frames += 1
-        return None
 
     def pose(self, hands: Sequence[HandEstimate]) -> np.ndarray | None:
         """(4, 4) T_camera_object by the hand; None while it is unknown, gone, or its fingers have moved."""

@@ -138,6 +138,7 @@ def segment_hands(
     skin: SkinModel,
     model_depth_m: np.ndarray | None,
     clear: np.ndarray,
+    forearms: np.ndarray,
     config: TrackerConfig,
 ) -> np.ndarray:
     """Pixels of hands and forearms, tolerant of a mesh a centimetre or two off; teaches `skin`.
@@ -149,6 +150,7 @@ def segment_hands(
         skin: colour model, updated.
         model_depth_m: (h, w) rendering of the object at the predicted pose, inf elsewhere; None without a model.
         clear: (h, w) bool pixels off table and wall.
+        forearms: (h, w) bool, see `forearm_mask`.
         config: margins.
 
     Returns:
@@ -168,14 +170,13 @@ def segment_hands(
     claimed = np.zeros(patch.shape, bool)
     if model_depth_m is not None:
         claimed = valid & (np.abs(patch.depth_m - model_depth_m) < 0.006)
-    cone = forearm_mask(hands, patch)
     probability = cv2.blur(skin.probability(patch.color), (3, 3))
-    arm = cone & ~(claimed & (probability < 0.5))
+    arm = forearms & ~(claimed & (probability < 0.5))
     core = silhouette & (np.abs(patch.depth_m - mesh) < 0.012) & ~claimed
     eroded = cv2.erode(core.astype(np.uint8), _disk(max(2.0, DEEP_M / pixel_m))) > 0
     # Table and wall are told apart by depth, so that wood the colour of skin does not unteach the skin; and what the
     # model claims close to the hand may be the hand itself, wrongly fused.
-    elsewhere = valid & ~cone & ~dilated(np.isfinite(wide), AWAY_M / pixel_m)
+    elsewhere = valid & ~forearms & ~dilated(np.isfinite(wide), AWAY_M / pixel_m)
     elsewhere = cv2.morphologyEx((elsewhere & clear).astype(np.uint8), cv2.MORPH_OPEN, _disk(2)) > 0
     skin.learn(patch.color, eroded, elsewhere)
     if skin.learnt:

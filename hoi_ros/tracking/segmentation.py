@@ -87,17 +87,17 @@ class Segmentation:
         if track is not None and predicted is not None:
             rendered = track.model.render(predicted, patch).depth_m
         above = clear = above_planes(patch.points, self.planes, self._config.plane_margin_m)
-        hand_mask = segment_hands(self._hands_about, faces, patch, self._skin, rendered, clear, self._config)
+        arms = forearm_mask(self._hands_about, patch)
+        hand_mask = segment_hands(self._hands_about, faces, patch, self._skin, rendered, clear, arms, self._config)
         candidates = (patch.depth_m > 0) & ~hand_mask
         if track is not None and rendered is not None:
             clear = above | self._lying_low(patch, above | hand_mask, rendered, track)
         candidates &= clear
-        self._learn_arm(patch, hand_mask)
+        self._learn_arm(patch, arms & hand_mask)
         return View(patch, hand_mask, candidates, above, self._arm_colors)
 
-    def _learn_arm(self, patch: Patch, hand_mask: np.ndarray) -> None:
+    def _learn_arm(self, patch: Patch, arm: np.ndarray) -> None:
         """Take in the colours of sleeves or bare arms: behind the other hand no arm is found, only its colours."""
-        arm = forearm_mask(self._hands_about, patch) & hand_mask
         if arm.sum() < MIN_ARM_PX:
             return
         shares = color_shares(patch.color, arm)

@@ -298,18 +298,18 @@ class Track:
         hand_mask = view.patch.paste(view.hand_mask, depth_m.shape)
         arm = dilated(forearm_mask(hands, view.patch) & view.hand_mask, 3)
         parts = self.along.parts(view.patch, loose, background, depth_m, hand_mask, frame.intrinsics, poses, arm)
-        return self._within_reach(parts, view, mask)
+        return self._own_parts(parts, view, mask)
 
     def parts_in_grasp(self, hands: Sequence[HandEstimate], view: View, mask: np.ndarray) -> np.ndarray:
         """What else the holding hand touches: parts that fingers cut off from the rest of the object."""
-        return self._within_reach(self.touched(hands, view), view, mask)
+        return self._own_parts(self.touched(hands, view), view, mask)
 
     def touched(self, hands: Sequence[HandEstimate], view: View) -> np.ndarray:
         """(h, w) bool: all that the holding hand touches."""
         holder = [hand for hand in hands if hand.track_id == self.hand_track_id]
         return grasp_components(holder, view.candidates, view.patch, self.config)
 
-    def _within_reach(self, parts: np.ndarray, view: View, mask: np.ndarray) -> np.ndarray:
+    def _own_parts(self, parts: np.ndarray, view: View, mask: np.ndarray) -> np.ndarray:
         """Of parts (h, w) what lies no farther from the mask's middle than things are large, and looks like no arm."""
         if mask.any():
             middle = np.median(view.patch.points[mask], axis=0)

@@ -41,7 +41,7 @@ def parts_of(view, first, second, arm):
     """What of the other half and the sleeve is taken for parts of the first half."""
     begun = first_track(0, view, first, 0, TrackerConfig())
     assert begun is not None
-    return begun[0]._within_reach(second | arm, view, first)
+    return begun[0]._own_parts(second | arm, view, first)
 
 
 def test_a_sleeve_in_the_grasp_is_no_part(scene):
