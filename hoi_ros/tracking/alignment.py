@@ -30,6 +30,8 @@ NORMAL_SIGMA = 0.07
 """Radians by which normals err."""
 SHAPE_SHARE = 0.1
 """Share of the shape's information on a turn that is real: its errors are the same in frame and model."""
+HUBER_SIGMAS, CAUCHY_SIGMAS = 1.5, 3.0
+"""Standard deviations from which a distance, and a colour, counts for less."""
 POINT_WEIGHT = 0.1  # Neighbouring pixels err together: ten of them count as one measurement.
 
 
@@ -330,7 +332,7 @@ def _linearise(
 
     points, normals = p[matched].astype(np.float64), n[matched].astype(np.float64)
     center = points.mean(0) if len(points) else pose[:3, 3]
-    w_depth = POINT_WEIGHT * reference.shape_weight / (s_depth**2 * np.maximum(1, np.sqrt(e_depth) / 1.5))
+    w_depth = POINT_WEIGHT * reference.shape_weight / (s_depth**2 * np.maximum(1, np.sqrt(e_depth) / HUBER_SIGMAS))
     j_depth = -_with_turn(normals, points - center)
     hessian, gradient = _normal_equations(j_depth, r_depth[matched], w_depth[matched])
     shape = hessian.copy()
@@ -345,7 +347,7 @@ def _linearise(
         gx, gy = sampled[rows, 1] * k.fx / zc, sampled[rows, 2] * k.fy / zc
         j_color = _with_turn(_in_space(gx, gy, points, zc), points - center)
         # Cauchy: what is shadow or gloss lets go.
-        w_color = weight * POINT_WEIGHT / color_variance[rows] / (1 + e[rows] / 9)
+        w_color = weight * POINT_WEIGHT / color_variance[rows] / (1 + e[rows] / CAUCHY_SIGMAS**2)
         w_color *= np.minimum(slope2[rows] / STEEP[channel][level] ** 2 - 1, 1)
         hessian_color, gradient_color = _normal_equations(j_color, r[rows], w_color)
         hessian, gradient = hessian + hessian_color, gradient + gradient_color
@@ -392,7 +394,7 @@ def _silhouette_equations(target: AlignmentTarget, p, z, active, u, v, center) -
     points, zc, r = p[off].astype(np.float64), z[off], meters[off]
     gx, gy = sampled[off, 1], sampled[off, 2] * np.float32(k.fy / k.fx)
     jacobian = _with_turn(_in_space(gx, gy, points, zc), points - center)
-    weight = POINT_WEIGHT / (SILHOUETTE_SIGMA_M**2 * np.maximum(1, r / (1.5 * SILHOUETTE_SIGMA_M)))
+    weight = POINT_WEIGHT / (SILHOUETTE_SIGMA_M**2 * np.maximum(1, r / (HUBER_SIGMAS * SILHOUETTE_SIGMA_M)))
     return _normal_equations(jacobian, r, weight)
 
 
