@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import logging
@@ -21,6 +22,7 @@ from hoi_ros.hand.embedded_features import EmbeddedDetection
 from hoi_ros.hand.handos import Detection, HandOs, HandOsOutput
 from hoi_ros.hand.handos_config import ENGINES
 from hoi_ros.hand.handos_numpy import NumpyDecoder
+from hoi_ros.hand.onnx_binding import run_bound
 from hoi_ros.hand.weights_file import WeightsFile
 
 TOLERANCE_M, TOLERANCE = 5e-4, 2e-3
@@ -63,6 +65,15 @@ class FlatDecoder(nn.Module):
         output: HandOsOutput = self.network(detection, tensors[-1], every_layer=False)[-1]
         assert output.vertices is not None and output.joints_3d is not None and output.translation is not None
         return output.joints_2d, output.vertices, output.joints_3d, output.translation
+
+
+class HalfDecoder(FlatDecoder):
+    """The same in half precision: autocast is inside, so that an exported graph has its casts."""
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """See `FlatDecoder`."""
+        with torch.autocast(tensors[0].device.type, torch.float16):
+            return super().forward(*tensors)
 
 
 def flatten(detection: Detection, camera: Tensor) -> tuple[Tensor, ...]:
@@ -159,6 +170,11 @@ def _make(name: str, network: HandOs, device: str, cache: Path) -> DecoderEngine
     if name == "onnx":
         return OnnxEngine(network, device)
     return TensorRtEngine(network, device, cache)
+
+
+def builds_for_shapes(engine: DecoderEngine) -> bool:
+    """Whether an engine records or builds something for every set of shapes, which takes seconds to minutes."""
+    return not isinstance(engine, (EagerEngine, NumpyEngine))
 
 
 def largest_difference(engine: DecoderEngine, eager: DecoderEngine, network: HandOs, device: str = "cpu") -> float:
@@ -301,34 +317,37 @@ class CudaGraphEngine:
 
 
 class OnnxEngine:
-    """ONNX Runtime on an exported graph, one session for each set of shapes."""
+    """ONNX Runtime on an exported graph, one session for each set of shapes; it works in torch's own memory."""
 
     def __init__(self, network: HandOs, device: str):
-        self._network, self._device = network, device
+        self._network, self._device = network, torch.device(device)
+        self._vertices = network.topology.regressor.shape[1]
         self._sessions: dict[tuple, Any] = {}
 
     def __call__(self, detection: Detection, camera: Tensor) -> DecodedBatch:
-        tensors = flatten(detection, camera)
+        tensors = tuple(t.to(self._device) for t in flatten(detection, camera))
         key = shapes(tensors)
         if key not in self._sessions:
             self._sessions[key] = self._session(export_onnx(self._network, tensors))
-        session = self._sessions[key]
-        names = [entry.name for entry in session.get_inputs()]
-        values = dict(zip((f"input_{k}" for k in range(len(tensors))), tensors))
-        feed = {name: values[name].cpu().numpy() for name in names}
-        return DecodedBatch(*(torch.from_numpy(a).to(self._device) for a in session.run(None, feed)))
+        rows = detection.scores.shape
+        named = {"joints_2d": (21, 2), "vertices": (self._vertices, 3), "joints_3d": (21, 3), "translation": (3,)}
+        answer = {name: torch.empty(*rows, *shape, device=self._device) for name, shape in named.items()}
+        run_bound(self._sessions[key], {f"input_{k}": t for k, t in enumerate(tensors)}, answer)
+        return DecodedBatch(**answer)
 
     def _session(self, graph: bytes) -> Any:
         try:
             import onnxruntime
         except ImportError as error:
             raise MissingLibraryError("ONNX Runtime is not installed: pip install onnxruntime") from error
-        wanted = ["CUDAExecutionProvider"] if self._device.startswith("cuda") else []
-        return onnxruntime.InferenceSession(graph, providers=[*wanted, "CPUExecutionProvider"])
+        providers: list[Any] = ["CPUExecutionProvider"]
+        if self._device.type == "cuda":
+            providers.insert(0, ("CUDAExecutionProvider", {"device_id": self._device.index or 0}))
+        return onnxruntime.InferenceSession(graph, providers=providers)
 
 
 def export_onnx(network: HandOs, tensors: tuple[Tensor, ...]) -> bytes:
-    """The decoder as an ONNX file for inputs of these shapes, named input_0, input_1, ...
+    """A copy of the decoder as an ONNX file for inputs of these shapes, named input_0, input_1, ...
 
     Raises:
         MissingLibraryError: the onnx package is not installed.
@@ -339,9 +358,11 @@ def export_onnx(network: HandOs, tensors: tuple[Tensor, ...]) -> bytes:
         raise MissingLibraryError("exporting needs the onnx package: pip install onnx onnxscript") from error
     file: Any = io.BytesIO()
     names = [f"input_{k}" for k in range(len(tensors))]
+    # Modules move in place, and other engines use this one where it is.
+    decoder = FlatDecoder(copy.deepcopy(network)).cpu().eval()
     with torch.inference_mode():
         torch.onnx.export(
-            FlatDecoder(network).cpu().eval(), tuple(t.cpu() for t in tensors), file, input_names=names,
+            decoder, tuple(t.cpu() for t in tensors), file, input_names=names,
             output_names=["joints_2d", "vertices", "joints_3d", "translation"], opset_version=20, dynamo=False,
         )  # fmt: skip
     return file.getvalue()
@@ -369,17 +390,18 @@ class TensorRtEngine:
         return DecodedBatch(*self._engines[key](*tensors))
 
     def _load_or_build(self, tensors: tuple[Tensor, ...], key: tuple) -> Any:
-        versions = f"{torch.__version__} {self._library.__version__} {torch.cuda.get_device_name(self._device)} {key}"
+        versions = (
+            f"float16 {torch.__version__} {self._library.__version__} {torch.cuda.get_device_name(self._device)} {key}"
+        )
         path = self._cache / f"handos_{fingerprint(self._network, versions)}.ep"
         if path.exists():
             try:
                 return torch.export.load(str(path)).module()
             except Exception as error:  # a file of a broken build is built anew
                 _log.warning("TensorRT engine %s cannot be read (%s): it is built anew", path, type(error).__name__)
-        built = self._library.compile(
-            FlatDecoder(self._network), ir="dynamo", inputs=list(tensors),
-            enabled_precisions={torch.float16, torch.float32}, min_block_size=3,
-        )  # fmt: skip
+        # It builds with the types that the graph has; its own autocast casts masks and indices too.
+        half = HalfDecoder(self._network)
+        built = self._library.compile(half, ir="dynamo", inputs=list(tensors), min_block_size=3)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._library.save(built, str(path), inputs=list(tensors))
         return built

@@ -17,6 +17,7 @@ import numpy as np
 from hoi_ros.datatypes import HandEstimate, HandSegments
 from hoi_ros.errors import InputError, unknown_name
 from hoi_ros.hand.config import HandConfig
+from hoi_ros.hand.crop_batches import CropBatches, CropReader
 from hoi_ros.hand.embedded import EmbeddedHandEstimator, TrackMemory
 from hoi_ros.hand.embedded_features import CROP_SIDE, TYPICAL_CAMERA, LandmarkFeatures
 from hoi_ros.hand.handos_config import ENGINES
@@ -40,10 +41,6 @@ class DecodedHand(HandLandmarks):
     segments: HandSegments | None = None
     contact: np.ndarray | None = None
     """(V,) 0 to 1: how surely a vertex touches something."""
-
-
-CropReader = Callable[[np.ndarray], tuple[DecodedArrays, np.ndarray]]
-"""Crops (N, 224, 224, 3) uint8 RGB in; hands, and how surely each is one (N,), out."""
 
 
 class FeatureReader:
@@ -82,9 +79,10 @@ def create_crop_reader(content: WeightsFile, config: HandConfig, device: str) ->
         return FeatureReader(NumpyDecoder(content), config.threads, masks)
     from hoi_ros.hand.torch_decoder import DeviceCropReader, TorchDecoder
 
-    if device == "cpu":
-        return FeatureReader(TorchDecoder(content, engine), config.threads)
-    return DeviceCropReader(content, engine, device)
+    decoder = TorchDecoder(content, engine) if device == "cpu" else DeviceCropReader(content, engine, device)
+    reader: CropReader = FeatureReader(decoder, config.threads) if isinstance(decoder, TorchDecoder) else decoder
+    # A new hand is looked for in as many palms as hands are wanted, and one more.
+    return CropBatches(reader, config.max_hands + 1) if decoder.builds_for_shapes else reader
 
 
 class HandOsReader:

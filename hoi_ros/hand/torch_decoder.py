@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hoi_ros.hand.embedded_detection import detection_from_features
 from hoi_ros.hand.embedded_features import OUTPUTS, TAPS, TYPICAL_CAMERA
-from hoi_ros.hand.engine import CudaGraphEngine, CudaGraphs, create_engine, to_host
+from hoi_ros.hand.engine import CudaGraphEngine, CudaGraphs, builds_for_shapes, create_engine, to_host
 from hoi_ros.hand.handos_numpy import DecodedArrays
 from hoi_ros.hand.handos_weights import network_from
 from hoi_ros.hand.network_torch import TorchNetwork
@@ -23,6 +23,7 @@ class TorchDecoder:
 
     def __init__(self, content: WeightsFile, engine: str, device: str = "cpu"):
         self._engine = create_engine(network_from(content), engine, device)
+        self.builds_for_shapes = builds_for_shapes(self._engine)
 
     def __call__(self, features: dict[str, np.ndarray], camera: np.ndarray) -> DecodedArrays:
         """Decode N hands."""
@@ -42,6 +43,7 @@ class DeviceCropReader:
         program = replace(program, outputs=(*OUTPUTS, *TAPS.values()))
         self._network = TorchNetwork(program).eval().requires_grad_(False).to(self._device)
         self._engine = create_engine(network_from(content), engine, device)
+        self.builds_for_shapes = builds_for_shapes(self._engine)
         recorded = isinstance(self._engine, CudaGraphEngine)
         self._look = CudaGraphs(self._features, self._device) if recorded else self._features
         self._kept: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
