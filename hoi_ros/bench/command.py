@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hoi_ros.device import DEVICES
-from hoi_ros.errors import InputError
+from hoi_ros.errors import InputError, unknown_name
 
 ESTIMATORS = ("embedded", "handos")
 HELP = """what is measured:
@@ -72,6 +72,8 @@ def add_bench(verbs: Any) -> None:
                         help="judge what './hoi run --out DIR' wrote from the film in --data")  # fmt: skip
     parser.add_argument("--units", default="m", help="of the lengths in --results: m, cm or mm (default: m)")
     parser.add_argument("--no-peers", action="store_true", help="measure this project alone")
+    parser.add_argument("--peer", action="append", default=[], metavar="NAME",
+                        help="tracking: beside this peer alone; may be said again (default: all five)")  # fmt: skip
     parser.add_argument("--peers", type=Path, default=BenchOptions.peers_folder, metavar="DIR",
                         help="where peers have environments of their own (default: %(default)s)")  # fmt: skip
     parser.add_argument("--install-peers", action="store_true", help="install what is missing there (1 GB, once)")
@@ -97,6 +99,7 @@ def command_bench(options: argparse.Namespace) -> int:
 
     if (options.meshes or options.grasps) and not (options.full or options.scene):
         raise InputError("--meshes and --grasps belong to --full or to a --scene that uses them: say one of those too")
+    _check_peers(options.peer)
     if options.frames < 0:
         raise InputError(f"--frames {options.frames}: give 0 for all, or a number of frames")
     bench = BenchOptions(
@@ -113,6 +116,7 @@ def command_bench(options: argparse.Namespace) -> int:
         peers=not options.no_peers,
         peers_folder=options.peers,
         install_peers=options.install_peers,
+        tracking_peers=tuple(options.peer),
         device=options.device,
         guessed_camera=options.guessed_camera,
         out=prepare_folder(options.out) if options.out else None,
@@ -173,6 +177,15 @@ def _score(bench: Any, options: argparse.Namespace) -> Any:
     from hoi_ros.bench.scoring import score_results
 
     return score_results(bench, options.results, options.units)
+
+
+def _check_peers(names: list[str]) -> None:
+    from hoi_ros.bench.peers.registration import registration_peers
+
+    known = [tracker.name for tracker in registration_peers()[0]] if names else []
+    for name in names:
+        if name not in known:
+            raise unknown_name("--peer", name, known)
 
 
 def _targets(words: list[str]) -> tuple[str, ...]:

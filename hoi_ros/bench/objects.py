@@ -273,6 +273,7 @@ def _mesh_figures(raw: SurfaceErrors, hold: SurfaceErrors, visible: SurfaceError
         "seen_accuracy_mm": raw.accuracy_mm,
         "seen_completeness_mm": raw.completeness_mm,
         "seen_f5_percent": raw.f5_percent,
+        "seen_f10_percent": raw.f10_percent,
     }
 
 

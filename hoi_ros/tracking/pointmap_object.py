@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hoi_ros.tracking.pointmap_grip import RigidGrip
 from hoi_ros.tracking.pointmap_stream import StreamView
 from hoi_ros.tracking.pointmap_structure import PosePrior
 
@@ -51,6 +52,7 @@ class FollowedObject:
         self.holder: int | None = None
         self.anchor: np.ndarray | None = None
         """(3,) where the middle lies in the holder's wrist frame; a thing turned by the fingers keeps it."""
+        self.grip = RigidGrip()
         self.starved, self.missing, self.followed = 0, 0, 0
         """Frames in a row with too few followed points, and without a mask; all frames with enough points."""
         self.lost, self.lost_frames = False, 0

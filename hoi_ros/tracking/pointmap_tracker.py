@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 GRASP_PULL, MASK_STEP, MASK_PULL, SPIN_KEPT = 0.9, 0.3, 0.1, 0.8
 CARRIED = "from colour alone: too plain or too fast to be followed itself, taken to move with the hand"
 GUIDE_GAIN = 0.4
-START_SHARE = 0.12
+START_SHARE = 0.08
 """Of the hands' pixels that a thing must show as many to be taken for held."""
 
 
@@ -371,12 +371,13 @@ class ColorTracker:
 
     def _report(self, mask, hand_mask, hands, inliers: float, is_keyframe: bool) -> ObjectObservation:
         track = self._known()
+        pose = track.grip.averaged(track.pose, track.middle, hands, track.holder)
         T_hand = None
         for hand in hands:
             if hand.track_id == track.holder:
-                T_hand = invert_transform(np.asarray(hand.T_camera_wrist, np.float64)) @ track.pose
+                T_hand = invert_transform(np.asarray(hand.T_camera_wrist, np.float64)) @ pose
         return ObjectObservation(
-            "tracking", track.object_id, track.pose.copy(), T_hand, track.holder, mask, hand_mask, is_keyframe, inliers,
+            "tracking", track.object_id, pose, T_hand, track.holder, mask, hand_mask, is_keyframe, inliers,
             message=CARRIED if track.starved else "from colour alone: size and distance are the hand's",
             covariance=pose_covariance(track),
         )  # fmt: skip

@@ -34,6 +34,7 @@ import lookalikes
         (["hands", "--json", "/proc"], "cannot be written"),
         (["--results", "/nowhere"], "--results needs --data"),
         (["tracking", "--scene", "rotat:mug"], "unknown scene 'rotat'"),
+        (["tracking", "--peer", "RGBD odometry"], "'Open3D RGB-D odometry, frame to frame'"),
     ],
 )
 def test_bad_input_is_a_line_and_code_2(arguments, said, capsys):

@@ -1,0 +1,63 @@
+"""The tracked pose of colour alone averaged with that of the hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import scenes
+from pytest import approx
+
+from hoi_ros.geometry import make_transform, rotation_angle, so3_exp, transform_points
+from hoi_ros.tracking.pointmap_grip import APART_RAD, RigidGrip
+
+MIDDLE = np.array([0.01, -0.02, 0.03])
+START = make_transform(so3_exp(np.array([0.2, 0.1, -0.3])), np.array([0.05, 0.0, 0.6]))
+HAND = make_transform(so3_exp(np.array([-0.4, 0.3, 0.1])), np.array([0.02, 0.08, 0.55]))
+
+
+def moved(pose, turn, shift):
+    return make_transform(so3_exp(np.array(turn)), np.array(shift)) @ pose
+
+
+def turn_between(first, second):
+    return float(rotation_angle(first[:3, :3] @ second[:3, :3].T))
+
+
+def test_as_tracked_while_hand_and_object_move_as_one():
+    grip = RigidGrip()
+    for turn, shift in (((0, 0, 0), (0, 0, 0)), ((0.5, -0.2, 0.1), (0.02, 0.01, -0.05))):
+        pose = moved(START, turn, shift)
+        found = grip.averaged(pose, MIDDLE, [scenes.hand(moved(HAND, turn, shift), 3)[0]], 3)
+        assert np.allclose(found, pose, atol=1e-9)
+
+
+def test_half_way_to_where_the_hand_would_have_carried_it():
+    grip = RigidGrip()
+    grip.averaged(START, MIDDLE, [scenes.hand(HAND, 3)[0]], 3)
+    tracked, carried = moved(START, (0.4, 0, 0), (0, 0, 0.02)), moved(START, (0, 0, 0), (0, 0, 0.04))
+    found = grip.averaged(tracked, MIDDLE, [scenes.hand(moved(HAND, (0, 0, 0), (0, 0, 0.04)), 3)[0]], 3)
+    assert turn_between(found, tracked) == approx(0.2) and turn_between(found, carried) == approx(0.2)
+    middles = [transform_points(pose, MIDDLE[None])[0] for pose in (found, tracked, carried)]
+    assert np.allclose(middles[0], (middles[1] + middles[2]) / 2)
+
+
+def test_what_fingers_turn_is_left_as_tracked():
+    grip = RigidGrip()
+    grip.averaged(START, MIDDLE, [scenes.hand(HAND, 3)[0]], 3)
+    tracked = moved(START, (0, APART_RAD + 0.01, 0), (0.01, 0, 0))
+    assert np.allclose(grip.averaged(tracked, MIDDLE, [scenes.hand(HAND, 3)[0]], 3), tracked)
+
+
+def test_a_new_holder_holds_it_as_it_is_tracked_then():
+    grip = RigidGrip()
+    grip.averaged(START, MIDDLE, [scenes.hand(HAND, 3)[0]], 3)
+    tracked = moved(START, (0.4, 0, 0), (0, 0.03, 0))
+    other = scenes.hand(moved(HAND, (0, 0, 1.0), (0.1, 0, 0)), 4)[0]
+    assert np.allclose(grip.averaged(tracked, MIDDLE, [scenes.hand(HAND, 3)[0], other], 4), tracked)
+
+
+def test_without_the_hand_as_tracked():
+    grip = RigidGrip()
+    grip.averaged(START, MIDDLE, [scenes.hand(HAND, 3)[0]], 3)
+    tracked = moved(START, (0.4, 0, 0), (0, 0.03, 0))
+    found = grip.averaged(tracked, MIDDLE, [], 3)
+    assert np.allclose(found, tracked) and found is not tracked
