@@ -45,10 +45,10 @@ STATE_PARTS = ("pair", "hands", "state", "mask", "hand_mask", "pose", "keyframes
 
 
 def create_reconstructor(config: ReconstructionConfig, device: str) -> Any:
-    """ObjectReconstructor, and with it torch, which takes longer to import than the rest of the system."""
+    """A live ObjectReconstructor, and with it torch, which takes longer to import than the rest of the system."""
     from hoi_ros.reconstruction.reconstructor import ObjectReconstructor
 
-    return ObjectReconstructor(config, device)
+    return ObjectReconstructor(config, device, live=True)
 
 
 class ReconstructionNode(FrameNode):

@@ -100,7 +100,7 @@ class TrackerNode(FrameNode):
     def setup(self) -> None:
         super().setup()
         device = resolve_device(self.setting(ComputeConfig).device)
-        self.tracker = HeldObjectTracker(self.setting(TrackerConfig), device)
+        self.tracker = HeldObjectTracker(self.setting(TrackerConfig), device, live=True)
         self._observation: ObjectObservation | None = None
         self._with_depth = False
         self._order = StampOrder()

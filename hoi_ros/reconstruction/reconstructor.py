@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +18,9 @@ from hoi_ros.reconstruction.extraction import mesh_from_field
 from hoi_ros.reconstruction.fusion import ObjectFusion
 from hoi_ros.reconstruction.kept_frames import KeptFrame, KeptFrames
 from hoi_ros.reconstruction.volume import SparseVolume
+
+CAUGHT_UP_FRAMES = 2
+"""Kept frames that one live frame adds to an object fused anew: each costs about as much as that frame itself."""
 
 
 @dataclass
@@ -34,7 +38,7 @@ class _KnownObject:
     in_anew: frozenset[int] = frozenset()
     """Stamps of the kept frames in that."""
     due: int = 0
-    """Fused frames at which it takes the old one's place."""
+    """Fused frames at which it takes the old one's place, live at the earliest."""
 
 
 class ObjectReconstructor:
@@ -44,18 +48,21 @@ class ObjectReconstructor:
     corrected, the object is fused anew from kept frames beside the stream.
     """
 
-    def __init__(self, config: ReconstructionConfig | None = None, device: str = "auto") -> None:
+    def __init__(self, config: ReconstructionConfig | None = None, device: str = "auto", *, live: bool = False) -> None:
         """Start empty.
 
         Args:
             config: settings; None takes the defaults.
             device: 'auto', 'cpu' or 'cuda'.
+            live: never wait for a fusion with corrected poses, take it over when it is done; otherwise it is taken over
+                `refuse_frames` frames after it began, so that the result is the same on every machine.
 
         Raises:
             InputError: unknown device, or 'cuda' without one.
         """
         self.config = config or ReconstructionConfig()
         self.device = _torch_device(device)
+        self._live = live
         self._lock = threading.Lock()
         self._beside = ThreadPoolExecutor(1, "fuse-anew")
         self._objects: dict[int, _KnownObject] = {}
@@ -122,7 +129,10 @@ class ObjectReconstructor:
                 return False
             known.kept.add(frame, observation)
             if known.anew is not None and known.fusion.frames >= known.due:
-                self._exchange(known)
+                if not self._live:
+                    self._exchange(known)
+                elif known.anew.done():
+                    self._exchange(known, CAUGHT_UP_FRAMES)
         return True
 
     def changed_enough(self) -> bool:
@@ -159,10 +169,16 @@ class ObjectReconstructor:
         return mesh
 
     def settle(self) -> None:
-        """Wait for a fusion with corrected poses that is under way, and take it over: before a last mesh."""
+        """Wait for a fusion with corrected poses that is under way, and take it over: before a last mesh.
+
+        May run in a thread of its own: what is waited for does not hold up `integrate`.
+        """
+        with self._lock:
+            under_way = [known.anew for known in self._objects.values() if known.anew is not None]
+        wait(under_way)
         with self._lock:
             for known in self._objects.values():
-                if known.anew is not None:
+                if known.anew is not None and known.anew.done():
                     self._exchange(known)
 
     def _known(self, object_id: int) -> _KnownObject:
@@ -186,17 +202,26 @@ class ObjectReconstructor:
             under_way = known.anew is not None
             known.kept.take(frames, revision)
             if frames and (farthest > self.config.voxel_size_m or under_way):
-                known.anew = self._beside.submit(_fused, frames, self.config, self.device)
+                if known.anew is not None:
+                    known.anew.cancel()  # one that has not begun would only hold up the next
+                known.anew = self._beside.submit(_fused, tuple(frames), self.config, self.device)
                 known.in_anew = frozenset(kept.stamp_ns for kept in frames)
                 known.due = known.fusion.frames + self.config.refuse_frames
 
-    def _exchange(self, known: _KnownObject) -> None:
-        """Let the object fused anew take the old one's place, with the frames kept since it was begun."""
+    def _exchange(self, known: _KnownObject, most: int | None = None) -> None:
+        """Let the object fused anew take the old one's place, with the frames kept since it was begun.
+
+        At most `most` of these are added now; while others are left, the old one stays.
+        """
         assert known.anew is not None
-        fusion, known.anew = known.anew.result(), None
-        for kept in known.kept.frames:
-            if kept.stamp_ns not in known.in_anew:
-                fusion.add(*kept.frame())
+        fusion = known.anew.result()
+        since = [kept for kept in known.kept.frames if kept.stamp_ns not in known.in_anew]
+        for kept in since[:most]:
+            fusion.add(*kept.frame())
+        known.in_anew |= {kept.stamp_ns for kept in since[:most]}
+        if len(since) > len(since[:most]):
+            return
+        known.anew = None
         fusion.frames = max(known.fusion.frames, fusion.frames)
         known.fusion = fusion
         self.times_fused_anew += 1
@@ -220,7 +245,7 @@ class ObjectReconstructor:
         return int(np.count_nonzero(observation.mask)) >= self.config.min_mask_px
 
 
-def _fused(frames: list[KeptFrame], config: ReconstructionConfig, device: torch.device) -> ObjectFusion:
+def _fused(frames: Sequence[KeptFrame], config: ReconstructionConfig, device: torch.device) -> ObjectFusion:
     """An object from its kept frames."""
     fusion = ObjectFusion(config, device, frames_per_look=1)
     for kept in frames:

@@ -21,9 +21,9 @@ class HeldObjectTracker:
     A camera that gave depth and then fails to is waited for. Object ids go on from one tracker to the other.
     """
 
-    def __init__(self, config: TrackerConfig | None = None, device: str = "auto") -> None:
-        """Prepare both trackers; `config` is of the one with depth."""
-        self.by_depth = ObjectTracker(config, device)
+    def __init__(self, config: TrackerConfig | None = None, device: str = "auto", *, live: bool = False) -> None:
+        """Prepare both trackers; `config` and `live` are of the one with depth, see `ObjectTracker`."""
+        self.by_depth = ObjectTracker(config, device, live=live)
         self.from_color = ColorTracker(ColorTrackerConfig(network=config.pointmap_network if config else ""), device)
         self._color_depth = ColorDepth()
         self._depth_seen = False

@@ -43,10 +43,19 @@ class ObjectTracker:
     however long the sequence is.
     """
 
-    def __init__(self, config: TrackerConfig | None = None, device: str = "auto") -> None:
-        """Prepare a tracker; `device` is accepted for symmetry, the work runs on the CPU."""
+    def __init__(self, config: TrackerConfig | None = None, device: str = "auto", *, live: bool = False) -> None:
+        """Prepare a tracker.
+
+        Args:
+            config: settings; None takes the defaults.
+            device: accepted for symmetry, the work runs on the CPU.
+            live: never wait for the keyframes' corrected poses, take them over when they are known; otherwise they are
+                taken over `graph_frames` frames after they were asked for, so that the result is the same on every
+                machine.
+        """
         self._config = config or TrackerConfig()
         self._device = device
+        self._live = live
         self._object_id = -1
         self._beside = ThreadPoolExecutor(1, "graph")
         self._frames = 0
@@ -112,8 +121,8 @@ class ObjectTracker:
         return replace(observation, revision=revision)
 
     def _corrected(self, track: Track) -> PoseRevision | None:
-        """Take over the keyframes' poses that were solved for beside the frames, at the frame they are due."""
-        correction = track.graph.finish(self._frames)
+        """Take over the keyframes' poses that were solved for beside the frames, once they are due."""
+        correction = track.graph.finish(self._frames, wait=not self._live)
         if correction is not None and correction.views:
             track.correct(correction)
             views = list(correction.views.values())

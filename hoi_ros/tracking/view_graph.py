@@ -59,6 +59,13 @@ class Correction:
         index = min(angles, key=lambda i: (angles[i], -i))
         return invert_transform(self.before[index]) @ self.views[index].T_camera_object
 
+    def take_in(self, view: Keyframe) -> None:
+        """Correct a view that came since the graph was sent, as the view nearest to it, and let the model show it."""
+        assert self.model is not None
+        moved = view.moved(view.T_camera_object @ self.change_near(view.T_camera_object), view.turn_sigma_rad)
+        self.before[view.index], self.views[view.index] = view.T_camera_object, moved
+        fuse_view(self.model, moved)
+
 
 class ViewGraph:
     """Keyframes and the motions between them."""
@@ -123,11 +130,26 @@ class ViewGraph:
         self._measure, self._due = [], frame_count + self._config.graph_frames
         self._job = executor.submit(solve, job, self._config)
 
-    def finish(self, frame_count: int) -> Correction | None:
-        """The solved graph, at the frame it is due and no other: results do not hang on the machine's speed."""
-        if self._job is None or frame_count < self._due:
+    def finish(self, frame_count: int, *, wait: bool = True) -> Correction | None:
+        """The solved graph once, at the frame it is due; later only when it could not be had then.
+
+        A late one first takes in the views that came since it was sent, one a call: by now the object may show sides
+        that the graph knows nothing of.
+
+        Args:
+            frame_count: number of the present frame.
+            wait: wait for a graph that is due, so that results do not hang on the machine's speed; False never waits.
+        """
+        if self._job is None or frame_count < self._due or not (wait or self._job.done()):
             return None
-        correction, self._job = self._job.result(), None
+        correction = self._job.result()
+        if correction.views and frame_count > self._due:
+            since = [view for view in self.store.keyframes if view.index not in correction.views]
+            if since:
+                correction.take_in(since[0])
+            if since[1:]:
+                return None
+        self._job = None
         self._edges.update(correction.edges)
         for key in correction.wrong:
             self._edges.pop(key, None)
@@ -174,14 +196,19 @@ def model_of(views: list[Keyframe], config: TrackerConfig) -> SurfelModel:
     """A surface model from kept views."""
     model = SurfelModel(config)
     for view in views:
-        if view.pixels is None:
-            continue
-        patch, mask = view.pixels.patch(), view.pixels.mask
-        features = feature_images(patch, mask, float(np.median(patch.depth_m[mask])))
-        clear = mask & ~dilated(view.pixels.hand_mask, 2)
-        for _ in range(VIEWS_STAND_FOR):
-            model.fuse(patch, clear, features, view.T_camera_object)
+        fuse_view(model, view)
     return model
+
+
+def fuse_view(model: SurfelModel, view: Keyframe) -> None:
+    """Let a model learn what a kept view shows; one without pixels says nothing."""
+    if view.pixels is None:
+        return
+    patch, mask = view.pixels.patch(), view.pixels.mask
+    features = feature_images(patch, mask, float(np.median(patch.depth_m[mask])))
+    clear = mask & ~dilated(view.pixels.hand_mask, 2)
+    for _ in range(VIEWS_STAND_FOR):
+        model.fuse(patch, clear, features, view.T_camera_object)
 
 
 def _shift(before: Keyframe, after: Keyframe) -> float:

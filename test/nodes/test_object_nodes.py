@@ -55,7 +55,7 @@ def number_of(frame):
 class KnownTracker:
     """Pose by number; lost in LOST; remembers exactly what it was given."""
 
-    def __init__(self, config=None, device="auto"):
+    def __init__(self, config=None, device="auto", *, live=False):
         self.seen = {}
         self.object_id = 0
 

@@ -1,5 +1,6 @@
 """Kept views as a pose graph: drift is taken out by a loop, wrong motions are not believed, results come when due."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
@@ -7,14 +8,16 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import scenes
+from jobs import LateExecutor, PromptExecutor, held_back
 
 from hoi_ros.geometry import invert_transform, make_transform, rotation_angle, so3_exp
 from hoi_ros.tracking import ObjectTracker, TrackerConfig
+from hoi_ros.tracking import view_graph as view_graph_module
 from hoi_ros.tracking.features import feature_images
 from hoi_ros.tracking.keyframes import KeyframeStore, make_keyframe
 from hoi_ros.tracking.loops import measured_motion
 from hoi_ros.tracking.patch import clean_depth, cut_patch
-from hoi_ros.tracking.view_graph import GraphJob, ViewGraph, solve
+from hoi_ros.tracking.view_graph import Correction, GraphJob, ViewGraph, model_of, solve
 
 CONFIG = TrackerConfig()
 BOX = np.array([0.0, 0.0, 320.0, 240.0])
@@ -120,6 +123,77 @@ def test_a_solved_graph_is_applied_at_the_frame_it_is_due_and_not_before(drifted
         graph._job.result()
         assert all(graph.finish(count) is None for count in range(100, 107))
         assert graph.finish(107) is not None and graph.finish(108) is None
+
+
+def test_a_graph_that_is_not_waited_for_comes_at_the_first_frame_at_which_it_is_solved(drifted, monkeypatch):
+    _, views = drifted
+    go, graph = threading.Event(), ViewGraph(TrackerConfig(graph_frames=7))
+    monkeypatch.setattr(view_graph_module, "solve", held_back(solve, go))
+    with ThreadPoolExecutor(1) as executor:
+        for view in views[:4]:
+            graph.observe(view.T_camera_object, view.cloud.points, 1e-4 * np.eye(3), lambda view=view: view)
+        graph.start(100, executor)
+        assert all(graph.finish(count, wait=False) is None for count in range(100, 120))
+        go.set()
+        graph._job.result()
+        assert graph.finish(120, wait=False) is not None and graph.finish(121, wait=False) is None
+
+
+SHIFT = make_transform(so3_exp(np.radians([0.0, 8.0, 0.0])), np.array([0.0, 0.0, 0.002]))
+
+
+def shifted(job, config):
+    """Instead of a solved graph: the object frame is another one."""
+    views = [view.moved(view.T_camera_object @ SHIFT, view.turn_sigma_rad) for view in job.views]
+    before = {view.index: view.T_camera_object for view in job.views}
+    return Correction({}, frozenset(), {view.index: view for view in views}, before, model_of(views, config))
+
+
+TURNING = [scenes.pose((20, 4 * i, 0)) for i in range(23)]
+
+
+def follow(tracker):
+    """Follow a box that turns; yields frame number and what is seen of it."""
+    for index, pose in enumerate(TURNING):
+        layer = scenes.box_layer(pose)
+        mask = scenes.mask_of(layer) if index == 0 else None
+        yield index, tracker.track(scenes.frame(layer, index=index), [], init_mask=mask)
+
+
+def test_a_live_track_never_waits_and_views_that_came_meanwhile_are_corrected_too(monkeypatch):
+    go, tracker = threading.Event(), ObjectTracker(TrackerConfig(graph_frames=3), live=True)
+    monkeypatch.setattr(view_graph_module, "solve", held_back(shifted, go))
+    poses, revisions, seen_share = [], [], []
+    for index, seen in follow(tracker):
+        assert seen.state == "tracking"
+        poses.append(seen.T_camera_object)
+        revisions.append(seen.revision)
+        seen_share.append(seen.inlier_fraction)
+        if index == 17:
+            known = {view.index for view in tracker._track.keyframes.keyframes}
+            assert known == {0, 4, 8, 12, 16}, "two of them were sent"
+            go.set()
+            tracker._track.graph._job.result()
+    assert [r is not None for r in revisions].index(True) == 20, "three views came meanwhile, a frame takes one in"
+    assert len(revisions[-1].stamps_ns) == 5
+    tie = invert_transform(TURNING[0]) @ poses[0] @ SHIFT
+    for view in tracker._track.keyframes.keyframes:
+        off = invert_transform(TURNING[view.index] @ tie) @ view.T_camera_object
+        assert np.degrees(rotation_angle(off[:3, :3])) < 1 and np.linalg.norm(off[:3, 3]) < 0.001
+    assert min(seen_share[20:]) > 0.5, "the model shows sides that came meanwhile"
+    tracker.close()
+
+
+def test_a_track_that_waits_is_the_same_whatever_the_machine_s_speed(monkeypatch):
+    monkeypatch.setattr(view_graph_module, "solve", shifted)
+    runs = []
+    for executor in (LateExecutor(), PromptExecutor()):
+        tracker = ObjectTracker(TrackerConfig(graph_frames=3))
+        tracker._beside = executor
+        seen = [seen for _, seen in follow(tracker)]
+        runs.append([(s.T_camera_object.tobytes(), s.revision is not None) for s in seen])
+    assert [revised for _, revised in runs[0]].index(True) == 7, "sent at the second view, frame 4"
+    assert runs[0] == runs[1]
 
 
 def test_new_surface_makes_a_keyframe_where_a_new_side_does_not():
