@@ -24,10 +24,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from handos_distance import RegionDecoder, distance_error_percent
+
 from hoi_ros.datatypes import HandEstimate, HandTruth, RgbdFrame
 from hoi_ros.evaluation.datasets import open_dataset
 from hoi_ros.evaluation.joints import pa_mpjpe, pa_mpvpe, root_relative_mpjpe
 from hoi_ros.hand import HandConfig, create_hand_estimator
+from hoi_ros.hand.regions import region_from_landmarks
 from hoi_ros.overlay import draw_overlay
 
 ESTIMATORS = ("embedded", "handos")
@@ -38,10 +41,14 @@ MASK_SCENES = ("rotate:mug", "rotate:box", "rotate:drill", "rotate:bottle", "rot
 def run_real(options: argparse.Namespace) -> None:
     """PA-MPJPE without reflection, root-relative, 2D, found, handedness; pictures of the best and worst."""
     sequence = open_dataset(options.folder, "hands_real")[0]
-    print("estimator  found  left  PA-MPJPE mm (median)  own joints PA  root-relative mm  2D px  ms")
+    print(
+        "estimator  found  left  PA-MPJPE mm (median)  own joints PA  root-relative mm  2D px  ms"
+        "  distance off % (scatter): fit, decoder"
+    )
+    decoder = RegionDecoder(options.weights)
     for name in ESTIMATORS:
         estimator = create_hand_estimator(HandConfig(estimator=name, handos_weights=options.weights), "cpu")
-        rows, times, shown = [], [], []
+        rows, times, shown, off = [], [], [], []
         for labelled in sequence:
             frame, label = smeared(labelled.frame, options.blur, len(rows)), labelled.hands[0]
             joints = np.asarray(label.joints_camera, np.float64) * 1e3
@@ -58,10 +65,12 @@ def run_real(options: argparse.Namespace) -> None:
             root = one(root_relative_mpjpe, hand.joints_camera * 1e3, joints)
             rows.append((1, hand.handedness == "left", pa, own, root, px))
             shown.append((pa, frame, hand))
+            off.append(distances_off(joints * 1e-3, hand, frame, decoder))
         found, left, pa, own, root, px = np.array(rows, float).T
         print(
             f"{name:10s} {int(found.sum()):5d} {int(left.sum()):5d}  {pa.mean():8.2f} ({np.median(pa):.2f})"
             f"  {own.mean():13.2f}  {root.mean():16.2f}  {px.mean():5.2f}  {np.median(times) * 1e3:.1f}"
+            f"  {spread_of(off)}"
         )
         if options.out is not None:
             _write_extremes(shown, estimator, options.out / f"{name}.jpg")
@@ -101,15 +110,22 @@ def _write_extremes(shown: list[tuple[float, RgbdFrame, HandEstimate]], estimato
 
 
 def run_simulator(options: argparse.Namespace) -> None:
-    """Errors against exact joints and vertices; a missed hand, at least half visible, counts as its own spread."""
+    """Errors against exact joints and vertices; a missed hand, at least half visible, counts as its own spread.
+
+    Distances are those of the hands found: placed by the fit, and by the decoder's own translation.
+    """
     from hoi_ros.simulation import Simulator, SimulatorConfig
 
-    print("scene         estimator   hands  found  side right  PA-MPJPE mm  PA-MPVPE  root-relative mm  MPJPE mm  ms")
+    print(
+        "scene         estimator   hands  found  side right  PA-MPJPE mm  PA-MPVPE  root-relative mm  MPJPE mm  ms"
+        "  distance off % (scatter): fit, decoder"
+    )
+    decoder = RegionDecoder(options.weights)
     for scene in options.scenes:
         for name in ESTIMATORS:
             estimator = create_hand_estimator(HandConfig(estimator=name, handos_weights=options.weights), "cpu")
             simulator = Simulator(scene, SimulatorConfig(seed=options.seed))
-            rows, times = [], []
+            rows, times, off = [], [], []
             for index in range(options.frames):
                 frame = simulator.frame(4 * index)
                 plain = RgbdFrame(frame.color, frame.intrinsics, frame.stamp_ns, frame.index)
@@ -117,21 +133,47 @@ def run_simulator(options: argparse.Namespace) -> None:
                 hands = estimator.estimate(plain)
                 times.append(time.perf_counter() - start)
                 assert frame.truth is not None
-                rows += [score_hand(truth, hands) for truth in frame.truth.hands if truth.visible_fraction > 0.5]
+                for truth in frame.truth.hands:
+                    if truth.visible_fraction > 0.5:
+                        hand = nearest_hand(truth, hands)
+                        rows.append(score_hand(truth, hand))
+                        if hand is not None:
+                            off.append(distances_off(truth.joints_camera, hand, plain, decoder))
             found, side, pa, pv, root, plain_error = np.array(rows, float).T
             print(
                 f"{scene:13s} {name:10s} {len(rows):6d} {int(found.sum()):6d} {int(side.sum()):11d} {pa.mean():12.2f}"
                 f" {pv.mean():12.2f} {root.mean():17.2f} {plain_error.mean():9.1f}  {np.median(times) * 1e3:.1f}"
+                f"  {spread_of(off)}"
             )
 
 
-def score_hand(truth: HandTruth, hands: list[HandEstimate]) -> tuple[float, ...]:
-    """Found, side right, PA-MPJPE, PA-MPVPE, root-relative and plain MPJPE in mm of the nearest estimate."""
-    joints, vertices = truth.joints_camera * 1e3, truth.vertices_camera * 1e3
-    spread = float(np.linalg.norm(joints - joints.mean(0), axis=1).mean())
-    near = [(float(np.linalg.norm(h.joints_camera.mean(0) * 1e3 - joints.mean(0))), h) for h in hands]
+def nearest_hand(truth: HandTruth, hands: list[HandEstimate]) -> HandEstimate | None:
+    """The estimate whose middle is nearest to the true hand's, None where none is within 25 cm."""
+    middle = truth.joints_camera.mean(0)
+    near = [(float(np.linalg.norm(h.joints_camera.mean(0) - middle)), h) for h in hands]
     distance, hand = min(near, key=lambda item: item[0], default=(np.inf, None))
-    if hand is None or distance > 250:
+    return hand if distance <= 0.25 else None
+
+
+def distances_off(
+    joints_camera: np.ndarray, hand: HandEstimate, frame: RgbdFrame, decoder: RegionDecoder
+) -> tuple[float, float]:
+    """Signed errors of the hand's distance in percent: of its estimate, and of the decoder's own translation."""
+    middle = joints_camera.mean(0)
+    _, own, _ = decoder(frame.color, region_from_landmarks(hand.joints_px), frame.intrinsics)
+    return distance_error_percent(hand.joints_camera.mean(0), middle), distance_error_percent(own, middle)
+
+
+def spread_of(errors: list[tuple[float, float]]) -> str:
+    """Mean size and scatter of signed errors, column by column."""
+    return "  ".join(f"{np.abs(e).mean():.1f} ({e.std():.1f})" for e in np.array(errors).reshape(-1, 2).T)
+
+
+def score_hand(truth: HandTruth, hand: HandEstimate | None) -> tuple[float, ...]:
+    """Found, side right, PA-MPJPE, PA-MPVPE, root-relative and plain MPJPE in mm of the estimate of a true hand."""
+    joints, vertices = truth.joints_camera * 1e3, truth.vertices_camera * 1e3
+    if hand is None:
+        spread = float(np.linalg.norm(joints - joints.mean(0), axis=1).mean())
         return 0, 0, spread, spread, spread, spread
     error = float(np.linalg.norm(hand.joints_camera * 1e3 - joints, axis=1).mean())
     pa = one(pa_mpjpe, hand.joints_camera * 1e3, joints)

@@ -1,7 +1,8 @@
 """What HandOS is trained by: 2D, 3D and weak terms with the paper's weights.
 
 Source: HandOS section 3.4 and supplement VI.2. Places are fractions of the image; L1 terms in the image are taken in
-fractions of the hand's true box, and lengths in `HAND_SPAN_M`, so that both mean the same share of a hand.
+fractions of the hand's true box, and lengths in `HAND_SPAN_M`, so that both mean the same share of a hand. Where the
+paper sums over faces and edges these terms are means: they do not grow with the mesh, and weigh less beside the others.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ class HandTargets:
     """(B, K, V, 3) metres about the mean of the joints."""
     joints_3d: Tensor | None = None
     """(B, K, 21, 3) likewise."""
+    translation: Tensor | None = None
+    """(B, K, 3) metres: where the joints' mean is in the camera; scored, no term wants it."""
     contact: Tensor | None = None
     """(B, K, V) 0 to 1 how surely it touches, NaN where unknown."""
     segments: Tensor | None = None

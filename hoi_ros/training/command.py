@@ -9,6 +9,9 @@ from typing import Any
 from hoi_ros.device import DEVICES
 from hoi_ros.errors import InputError
 
+LABELLERS = ("handos", "embedded")
+"""Estimators that may label pictures; the first, nearer to real hands, is the usual one."""
+
 
 def add_train(verbs: Any) -> None:
     """Add the verb, its networks and their options to the command line."""
@@ -41,9 +44,9 @@ def _add_train_handos(networks: Any) -> None:
     crops.add_argument(
         "--dataset", type=Path, help="cut the hands of your copy of a data set instead: FreiHAND, HInt, ..."
     )
-    crops.add_argument(
-        "--unlabelled", metavar="SOURCE", help="cut hands of any source, labelled by the estimator itself"
-    )
+    crops.add_argument("--unlabelled", metavar="SOURCE", help="cut hands of any source, labelled by an estimator")
+    crops.add_argument("--labeller", choices=LABELLERS, default=LABELLERS[0],
+                       help=f"with --unlabelled: which estimator (default: {LABELLERS[0]})")  # fmt: skip
     crops.add_argument("--shippable", action="store_true",
                        help="the licence of those pictures lets weights trained on them be handed on")  # fmt: skip
     crops.add_argument("--held", type=float, default=0.12, metavar="SHARE",
@@ -122,10 +125,16 @@ def train_crops_command(options: argparse.Namespace) -> int:
 
 
 def _cut_labelled_crops(options: argparse.Namespace) -> int:
+    from hoi_ros.sources.grammar import parse_source
     from hoi_ros.training.labelled_crops import dataset_frames, pseudo_labelled_frames, write_labelled_shards
 
-    frames = dataset_frames(options.dataset) if options.dataset else pseudo_labelled_frames(options.unlabelled)
-    name = options.dataset.name if options.dataset else f"pseudo-labels of {options.unlabelled}"
+    if options.dataset:
+        frames, name = dataset_frames(options.dataset), options.dataset.resolve().name
+    else:
+        kind, argument = parse_source(options.unlabelled)
+        # The card goes into weights that are handed on: the name of the pictures, not where they lay.
+        name = f"pseudo-labels by {options.labeller} of {kind} {Path(argument).name}".strip()
+        frames = pseudo_labelled_frames(options.unlabelled, options.labeller)
     count = write_labelled_shards(
         frames, options.out, name=name, shippable=options.shippable, seed=options.seed, most=options.shards
     )

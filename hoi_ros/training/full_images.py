@@ -51,14 +51,17 @@ class TrueHands:
     """(G, 21, 3) metres about their mean."""
     vertices: np.ndarray
     """(G, V, 3) metres about the joints' mean."""
+    middles: np.ndarray
+    """(G, 3) metres, that mean in the camera."""
 
     def mirrored(self, width: int) -> TrueHands:
         """Of the picture seen in a mirror, so many pixels wide."""
         points = self.points_px * [-1.0, 1.0] + [width - 1.0, 0.0]
-        return replace(self, points_px=points, joints=self.joints * MIRROR, vertices=self.vertices * MIRROR)
+        solid = {name: getattr(self, name) * MIRROR for name in ("joints", "vertices", "middles")}
+        return replace(self, points_px=points, **solid)
 
-    def scaled(self, factor: float) -> TrueHands:
-        """Of the picture resized by a factor."""
+    def scaled(self, factor: np.ndarray) -> TrueHands:
+        """Of the picture resized by a factor (2,) along x and y, which whole pixels make differ."""
         return replace(self, points_px=(self.points_px + 0.5) * factor - 0.5)
 
     @property
@@ -159,7 +162,7 @@ class FullImageBatches:
             gain = rng.uniform(1 - GAIN, 1 + GAIN) * (1 + 0.05 * rng.standard_normal(3))
             color = np.clip(color * gain, 0, 255).astype(np.uint8)
         picture = scaled_picture(color, camera, side)
-        return picture, hands.scaled(picture.image.shape[1] / camera.width)
+        return picture, hands.scaled(np.array(picture.image.shape[1::-1]) / [camera.width, camera.height])
 
     def _true_hands(self, labelled: LabelledFrame, faces: np.ndarray | None) -> TrueHands:
         rows, vertex_count = [], self._truth.model.vertex_count
@@ -172,10 +175,10 @@ class FullImageBatches:
             solid = self._truth.of(labelled.frame, hand, filled, faces)
             joints, vertices = solid or (np.zeros((21, 3)), np.zeros((vertex_count, 3)))
             middle = joints.mean(0)
-            rows.append((filled, known.astype(float), solid is not None, joints - middle, vertices - middle))
+            rows.append((filled, known.astype(float), solid is not None, joints - middle, vertices - middle, middle))
         if not rows:
-            empty = [np.zeros((0, *shape)) for shape in ((21, 2), (21,), (), (21, 3), (vertex_count, 3))]
-            return TrueHands(empty[0], empty[1], empty[2].astype(bool), empty[3], empty[4])
+            empty = [np.zeros((0, *shape)) for shape in ((21, 2), (21,), (), (21, 3), (vertex_count, 3), (3,))]
+            return TrueHands(empty[0], empty[1], empty[2].astype(bool), *empty[3:])
         return TrueHands(*(np.stack(column) for column in zip(*rows)))
 
     def _batch(self, pictures: list[Picture], hands: list[TrueHands]) -> tuple[Batch, ChosenInstances, Tensor]:
@@ -229,12 +232,12 @@ def _targets(chosen: ChosenInstances, hands: list[TrueHands], boxes: list[Tensor
     """Truth of each chosen instance; of padding, and of pictures without hands, nothing is known."""
     device, vertex_count = chosen.hands.device, hands[0].vertices.shape[1]
     shapes = {"points": (21, 2), "weights": (21,), "boxes": (4,), "solid": (), "joints": (21, 3),
-              "vertices": (vertex_count, 3)}  # fmt: skip
+              "vertices": (vertex_count, 3), "middles": (3,)}  # fmt: skip
     columns: dict[str, list[Tensor]] = {name: [] for name in shapes}
     for owner, true, box in zip(chosen.hands.cpu(), hands, boxes):
         values = {
             "points": (true.points_px + 0.5) / size, "weights": true.weights, "boxes": box.numpy(),
-            "solid": true.solid, "joints": true.joints, "vertices": true.vertices,
+            "solid": true.solid, "joints": true.joints, "vertices": true.vertices, "middles": true.middles,
         }  # fmt: skip
         for name, shape in shapes.items():
             value = torch.from_numpy(np.asarray(values[name], np.float32))
@@ -248,4 +251,5 @@ def _targets(chosen: ChosenInstances, hands: list[TrueHands], boxes: list[Tensor
         (stacked["solid"] * valid) > 0,
         stacked["vertices"],
         stacked["joints"],
+        stacked["middles"],
     )

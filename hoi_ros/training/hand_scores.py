@@ -1,4 +1,4 @@
-"""How good a HandOS network is on held-out crops: PA errors, 2D error, sides; and pictures of it."""
+"""How good a HandOS network is on held-out crops: PA errors, 2D error, place, sides; and pictures of it."""
 
 from __future__ import annotations
 
@@ -55,8 +55,10 @@ def score_batches(network: HandOs, batches: Iterable[Batch]) -> tuple[dict[str, 
 
     Returns:
         pa_mpjpe_mm, pa_mpvpe_mm, joints_2d_px (of a crop, or of a picture as wide as one), and side_right, the share
-        of right sides; landmarks_pa_mpjpe_mm of a detector that knows landmarks; hand_iou, object_iou and contact_iou
-        where the network has such heads; in 2D training joints_2d_px alone. And the first batch's answer, on the CPU.
+        of right sides; translation_mm and distance_percent, how far the joints' middle is from its true place, and its
+        distance from the true one; landmarks_pa_mpjpe_mm of a detector that knows landmarks; hand_iou, object_iou and
+        contact_iou where the network has such heads; in 2D training joints_2d_px alone. And the first batch's answer,
+        on the CPU.
     """
     results: list[dict[str, np.ndarray]] = []
     was_training, device = network.training, next(network.parameters()).device
@@ -90,6 +92,9 @@ def score_hands(network: HandOs, batch: Batch, last: HandOsOutput) -> dict[str, 
         if batch.detection.landmarks_3d is not None:
             row["landmarks_pa_mpjpe_mm"] = aligned_errors(batch.detection.landmarks_3d[solid], joints[solid]) * 1e3
         row["pa_mpvpe_mm"] = aligned_errors(last.vertices[solid], truth[solid]) * 1e3
+        if last.translation is not None and targets.translation is not None:
+            middle = last.translation[solid] + last.joints_3d[solid].mean(1)
+            row |= translation_errors(middle, targets.translation[solid])
         faces = network.faces.cpu()
         row["side_right"] = is_right_hand(last.vertices[solid], faces) == is_right_hand(truth[solid], faces)
     if (
@@ -103,6 +108,12 @@ def score_hands(network: HandOs, batch: Batch, last: HandOsOutput) -> dict[str, 
     if last.contact is not None and targets.contact is not None:
         row["contact_iou"] = overlaps(last.contact[solid] > 0, targets.contact[solid] > 0.5)
     return row
+
+
+def translation_errors(places: Tensor, truth: Tensor) -> dict[str, Tensor]:
+    """Scores (N,) of places (N, 3) in the camera, metres: their error, and that of their distance from the camera."""
+    distance = places.norm(dim=-1) / truth.norm(dim=-1).clamp(min=1e-3)
+    return {"translation_mm": (places - truth).norm(dim=-1) * 1e3, "distance_percent": (distance - 1).abs() * 100}
 
 
 def overlaps(found: Tensor, truth: Tensor) -> Tensor:

@@ -141,13 +141,14 @@ def dataset_frames(folder: Path, kind: str = "") -> Iterator[LabelledFrame]:
         yield from sequence
 
 
-def pseudo_labelled_frames(source: str) -> Iterator[LabelledFrame]:
-    """Frames of any source with the estimator's own sure answers as labels.
+def pseudo_labelled_frames(source: str, labeller: str = "handos") -> Iterator[LabelledFrame]:
+    """Frames of any source with an estimator's own sure answers as labels.
 
     Args:
         source: as for `hoi run`: images:DIR, video:FILE, ...
+        labeller: handos, nearer to real hands, or embedded, which does not teach HandOS its own mistakes.
     """
-    estimator = create_hand_estimator(HandConfig(estimator="embedded"))
+    estimator = create_hand_estimator(HandConfig(estimator=labeller))
     with open_source(source) as frames:
         for frame in frames:
             hands = [h for h in estimator.estimate(frame, independent=True) if h.score >= LEAST_SCORE]

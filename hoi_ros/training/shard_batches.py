@@ -108,6 +108,7 @@ def batch_of(tensors: dict[str, Tensor]) -> Batch:
         has_3d[:, None],
         tensors["vertices"].float()[:, None],
         tensors["joints"].float()[:, None],
+        tensors["translation"].float()[:, None],
         tensors["contact"][:, None],
         tensors["segments"],
     )

@@ -192,7 +192,8 @@ class HandOsTrainer:
             "shippable": self._shippable,
             "shards": self.batches.count,
             "step": self.step,
-            "training": asdict(self.plan.training),
+            # Weights are handed on: what they started from by its name, not by where it lay.
+            "training": asdict(self.plan.training) | {"start_from": Path(self.plan.training.start_from).name},
         }
         unfinished = self.out / (WEIGHTS + ".part")
         save_weights(unfinished, self.network, card, self._start, self.plan.training.start_share)

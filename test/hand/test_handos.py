@@ -228,6 +228,50 @@ def test_another_camera_changes_the_distance_and_not_the_image():
     torch.testing.assert_close(axis[0], axis[1], rtol=1e-4, atol=1e-5)
 
 
+class Says(torch.nn.Module):
+    """A head that gives the same random answer, whatever it is asked."""
+
+    def __init__(self, seed: int, *shape: int):
+        super().__init__()
+        self.answer = torch.randn(2, 3, *shape, generator=torch.Generator().manual_seed(seed))
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.answer
+
+
+def talkative_network(landmarks: bool) -> HandOs:
+    """A network whose last layer answers at random, far from the first guess."""
+    network = tiny_network(from_landmarks=landmarks)
+    heads = network.heads[-1]
+    heads.joints, heads.vertices, heads.translation = Says(1, 21, 2), Says(2, COARSE, 3), Says(3, 3)
+    if landmarks:
+        heads.joints_3d, network.mirror = Says(4, 21, 3), Says(5, 1)
+    return network
+
+
+@pytest.mark.parametrize("landmarks", [False, True])
+def test_projections_move_and_scale_with_camera_and_picture(landmarks):
+    """A picture that is shifted or stretched with its camera shows the same hand in 3D at the places moved along."""
+    network, case, view = talkative_network(landmarks), detection(landmarks=landmarks), camera()
+    before = network(case, view)[-1]
+    seen = (before.joints_3d + before.translation[:, :, None]).numpy().astype(float)
+    pinhole = seen[..., :2] / seen[..., 2:] * view[0, :2].numpy() + view[0, 2:].numpy()
+    np.testing.assert_allclose(before.projected.numpy(), pinhole, atol=1e-4)
+    assert (before.projected - before.joints_2d).abs().mean() > 0.01, "both answers are their own"
+    for scale, shift in (((1.0, 1.0), (0.13, -0.07)), ((0.6, 1.4), (0.0, 0.0))):
+        s, d = torch.tensor(scale), torch.tensor(shift)
+        still = torch.zeros(2)
+        moved = replace(
+            case,
+            boxes=case.boxes * torch.cat([s, s]) + torch.cat([d, still]),
+            landmarks=case.landmarks * s + d if landmarks else None,
+        )
+        after = network(moved, view * torch.cat([s, s]) + torch.cat([still, d]))[-1]
+        torch.testing.assert_close(after.translation, before.translation, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(after.projected, before.projected * s + d, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(after.joints_2d, before.joints_2d * s + d, rtol=1e-4, atol=1e-5)
+
+
 def test_projection_agrees_with_the_pinhole_formula():
     points = torch.tensor([[[0.1, -0.2, 2.0]]])
     pixel = project_joints(points, torch.tensor([[2.0, 4.0, 0.5, 0.25]]))

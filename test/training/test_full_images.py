@@ -101,6 +101,8 @@ def test_truth_lies_where_it_is_seen_and_padding_asks_for_nothing(film):
             moved = points + place
             assert 0.2 < place[2] < 1.5
             np.testing.assert_allclose(moved[:, :2] / moved[:, 2:], ray, atol=2e-3)
+        placed = joints + targets.translation[valid][:, None]
+        torch.testing.assert_close(placed[..., :2] / placed[..., 2:], rays, atol=2e-4, rtol=0)
         regressed = REGRESSOR @ targets.vertices[valid].numpy()
         assert np.linalg.norm(regressed - joints.numpy(), axis=-1).mean() < 4e-3
         sides += is_right_hand(targets.vertices[valid], faces).tolist()

@@ -120,7 +120,6 @@ def test_the_command_refuses_two_kinds_of_data_and_unknown_ones(tmp_path, capsys
 
 
 def test_pseudo_labels_of_the_simulator(tmp_path):
-    out = tmp_path / "pseudo"
     options = ["--shards", "1", "--shippable", "--quiet"]
     pictures = tmp_path / "pictures"
     pictures.mkdir()
@@ -130,9 +129,19 @@ def test_pseudo_labels_of_the_simulator(tmp_path):
 
     simulator = Simulator("bare", SimulatorConfig(width=320, height=240))
     cv2.imwrite(str(pictures / "a.png"), simulator.frame(3).color[..., ::-1])
-    assert main(["train", "crops", "--unlabelled", f"images:{pictures}", "--out", str(out), *options]) == 0
-    assert json.loads((out / "card.json").read_text())["shippable"]
-    assert len(read_shard(shard_path(out, 0))["right"]) >= 2
+    labels = {}
+    for labeller, named in (("handos", []), ("embedded", ["--labeller", "embedded"])):
+        out = tmp_path / labeller
+        command = ["train", "crops", "--unlabelled", f"images:{pictures}", "--out", str(out), *named, *options]
+        assert main(command) == 0
+        card = json.loads((out / "card.json").read_text())
+        assert card["shippable"]
+        # The card goes into weights: which pictures, not where they lay.
+        assert card["data"] == f"pseudo-labels by {labeller} of images pictures"
+        labels[labeller] = read_shard(shard_path(out, 0))["joints"].astype(float)
+        assert len(labels[labeller]) >= 2
+    apart = np.linalg.norm(labels["handos"] - labels["embedded"], axis=-1)
+    assert apart.mean() > 1e-3, "each labels as it sees"
 
 
 @pytest.mark.parametrize("side", ["left", "right"])

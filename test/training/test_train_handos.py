@@ -13,7 +13,11 @@ from training_shards import write_made_up_shard
 
 from hoi_ros.errors import InputError
 from hoi_ros.hand.embedded_features import COMPACT, LandmarkFeatures
+from hoi_ros.hand.handos import HandOs, HandOsOutput, project_joints
+from hoi_ros.hand.handos_topology import build_topology
 from hoi_ros.hand.handos_weights import load_weights, save_weights
+from hoi_ros.hand_model import HandModel
+from hoi_ros.training.hand_scores import score_hands
 from hoi_ros.training.shard_batches import ShardBatches
 from hoi_ros.training.train_handos import CHECKPOINT, HandOsTrainer, TrainingConfig, TrainingPlan, read_plan
 
@@ -134,9 +138,33 @@ def test_more_heads_are_trained_on_weights_that_stay(shards, tmp_path):
     assert torch.equal(again["heads.1.contact.2.bias"], learned["heads.1.contact.2.bias"].half().float())
     assert again["segment.out.weight"].shape[1] == 8
     scores = json.loads((tmp_path / "heads" / "scores.jsonl").read_text().splitlines()[-1])
-    assert {"contact_iou", "pa_mpjpe_mm"} <= set(scores)
+    assert {"contact_iou", "pa_mpjpe_mm", "translation_mm", "distance_percent"} <= set(scores)
+    # Weights are handed on: they name what they began from, not where it lay.
+    header = str(np.load(tmp_path / "heads" / "handos.npz")["header"])
+    assert '"start_from": "handos.npz"' in header and str(tmp_path) not in header
     with pytest.raises(InputError, match="set network"):
         HandOsTrainer(TrainingPlan(later, TINY), shards, tmp_path / "none")
+
+
+def test_a_hand_said_to_be_farther_away_is_scored_by_how_much(shards):
+    """The joints' middle counts, wherever the network has its own origin."""
+    batch = ShardBatches(shards, 4, seed=3).batch(0)
+    true = batch.targets
+    seen = project_joints(true.joints_3d + true.translation[:, :, None], batch.camera)
+    torch.testing.assert_close(seen, true.joints_2d, atol=2e-3, rtol=0)
+    network = HandOs(TINY, build_topology(HandModel.load(), TINY.coarse_vertices))
+    shift = torch.tensor([0.0, 0.1, 0.2])
+
+    def scores(places: torch.Tensor) -> dict[str, torch.Tensor]:
+        said = HandOsOutput(true.joints_2d, true.vertices + shift, true.joints_3d + shift, places - shift)
+        return score_hands(network, batch, said)
+
+    exact, far, near = (scores(factor * true.translation) for factor in (1.0, 1.25, 0.9))
+    for row, percent, mm in ((exact, 0, 0), (far, 25, 125), (near, 10, 50)):
+        torch.testing.assert_close(row["distance_percent"], torch.full((4,), float(percent)), atol=0.01, rtol=0)
+        torch.testing.assert_close(row["translation_mm"], torch.full((4,), float(mm)), atol=0.05, rtol=0)
+    batch = replace(batch, targets=replace(true, translation=None))
+    assert "distance_percent" not in scores(true.translation)
 
 
 def test_the_start_keeps_its_share_in_what_is_written(shards, tmp_path):
@@ -175,10 +203,6 @@ def test_a_plan_from_yaml(tmp_path):
 
 @pytest.fixture
 def weights(tmp_path):
-    from hoi_ros.hand.handos import HandOs
-    from hoi_ros.hand.handos_topology import build_topology
-    from hoi_ros.hand_model import HandModel
-
     torch.manual_seed(0)
     network = HandOs(TINY, build_topology(HandModel.load(), 20))
     save_weights(tmp_path / "w.npz", network, {"step": 3})
