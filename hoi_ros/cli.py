@@ -15,7 +15,7 @@ from hoi_ros.config import describe_settings, load_parameters, make_config, pars
 from hoi_ros.device import DEVICES
 from hoi_ros.errors import InputError, unknown_name
 from hoi_ros.nodes.node_configs import CORE_CONFIGS, NODE_CONFIGS, core_config, node_parameter_names
-from hoi_ros.training.command import add_train, command_train
+from hoi_ros.training.command import TRAINED, add_train, command_train, training_settings
 
 SOURCES_HELP = """sources:
   sim[:SCENE[:OBJECT]]  simulator; scenes rotate, handover, grasp, replay, bare, empty; OBJECT a name or a mesh file
@@ -58,7 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_bench(verbs)
     add_train(verbs)
     settings = verbs.add_parser("settings", help="list every setting with default, range and meaning")
-    settings.add_argument("node", nargs="?", help="only this node's")
+    settings.add_argument("node", nargs="?", help=f"only this node's; or {' or '.join(TRAINED)}")
     return parser
 
 
@@ -285,14 +285,26 @@ def command_simulate(options: argparse.Namespace) -> int:
 
 def command_settings(options: argparse.Namespace) -> int:
     """`hoi settings`."""
-    if options.node and options.node not in CORE_CONFIGS:
-        raise unknown_name("node", options.node, CORE_CONFIGS)
+    if options.node and options.node not in (*CORE_CONFIGS, *TRAINED):
+        raise unknown_name("node", options.node, (*CORE_CONFIGS, *TRAINED))
+    if options.node in TRAINED:
+        print(f"{options.node}:")
+        for part, defaults in training_settings(options.node).items():
+            _print_settings(defaults, f"{part}.")
+        return 0
     for node in [options.node] if options.node else CORE_CONFIGS:
         print(f"{node}:")
-        for info in (i for c in (core_config(node), *NODE_CONFIGS[node]) for i in describe_settings(c)):
-            limits = "" if info.low is None and info.high is None else f" [{info.low} .. {info.high}]"
-            print(f"  {info.name} = {info.default!r}{limits}  {info.help}")
+        for config_class in (core_config(node), *NODE_CONFIGS[node]):
+            _print_settings(config_class())
+    if not options.node:
+        print(f"of training: {', '.join(f'./hoi settings {name}' for name in TRAINED)}")
     return 0
+
+
+def _print_settings(defaults: Any, prefix: str = "") -> None:
+    for info in describe_settings(type(defaults)):
+        limits = "" if info.low is None and info.high is None else f" [{info.low} .. {info.high}]"
+        print(f"  {prefix}{info.name} = {getattr(defaults, info.name)!r}{limits}  {info.help}")
 
 
 def main(arguments: list[str] | None = None) -> int:

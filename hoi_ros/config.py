@@ -19,7 +19,10 @@ Config = TypeVar("Config")
 def setting(
     default: Any, help: str, *, low: float | None = None, high: float | None = None, choices: tuple | None = None
 ) -> Any:
-    """Declare a setting of a frozen config dataclass: default, one-line meaning, inclusive range or choices."""
+    """Declare a setting of a frozen config dataclass: default, one-line meaning, inclusive range or choices.
+
+    Of a list, which is of the type `tuple[T, ...]`, range and choices hold for each of its values.
+    """
     return field(default=default, metadata={"help": help, "low": low, "high": high, "choices": choices})
 
 
@@ -76,6 +79,11 @@ KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "
 def _checked(info: SettingInfo, value: Any, prefix: str) -> Any:
     if value is None and info.default is None:
         return None
+    if typing.get_origin(info.type) is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise InputError(f"{prefix}parameter '{info.name}' is {value!r}: give a list")
+        kind = typing.get_args(info.type)[0]
+        return tuple(_checked(dataclasses.replace(info, type=kind), item, prefix) for item in value)
     if info.type is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if info.type in (bool, int, float, str) and type(value) is not info.type:

@@ -82,6 +82,12 @@ def test_every_setting_is_listed_with_its_meaning(capsys):
     assert cli.main(["settings", "hand_node"]) == 0
     shown = capsys.readouterr().out
     assert "max_hands" in shown and "tracker_node" not in shown
+    assert cli.main(["settings"]) == 0
+    assert "tracker_node" in (shown := capsys.readouterr().out) and "./hoi settings train.handos" in shown
+    for name, setting in (("train.handos", "training.score_steps = 500"), ("train.pointmap", "train.batch = 8")):
+        assert cli.main(["settings", name]) == 0
+        assert setting in capsys.readouterr().out
+    assert "did you mean 'train.handos'" in refused(capsys, "settings", "train.hands")
     for config_class in map(cli.core_config, cli.CORE_CONFIGS):
         for info in cli.describe_settings(config_class):
             assert info.help, f"{config_class.__name__}.{info.name} has no help"

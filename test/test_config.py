@@ -19,6 +19,7 @@ class OvenConfig:
     fan: bool = setting(False, "air moves")
     mode: str = setting("bake", "what it does", choices=("bake", "grill"))
     timer_s: float | None = setting(None, "when it stops; None never", low=0.0)
+    trays: tuple[int, ...] = setting((2, 2), "loaves on each", low=1, high=9)
 
 
 def write(path, text):
@@ -27,7 +28,7 @@ def write(path, text):
 
 
 def test_description_holds_what_was_written_once():
-    heat, shelves, *_, timer = describe_settings(OvenConfig)
+    heat, shelves, *_, timer, _ = describe_settings(OvenConfig)
     assert (heat.name, heat.type, heat.default, heat.help, heat.low, heat.high) == (
         "heat_deg", float, 180.0, "how hot", 0.0, 300.0,
     )  # fmt: skip
@@ -39,6 +40,7 @@ def test_defaults_and_values():
     made = make_config(OvenConfig, {"heat_deg": 200, "fan": True, "mode": "grill", "timer_s": None})
     assert made == OvenConfig(heat_deg=200.0, fan=True, mode="grill")
     assert isinstance(made.heat_deg, float)
+    assert make_config(OvenConfig, {"trays": [4, 9, 1]}).trays == (4, 9, 1)
 
 
 @pytest.mark.parametrize("heat", [0.0, 300.0])
@@ -53,6 +55,9 @@ def test_range_includes_its_ends(heat):
         ({"heat_deg": -0.1}, "its range is 0.0 to 300.0"),
         ({"shelves": 0}, "its range is 1 to inf"),
         ({"timer_s": -1.0}, "range"),
+        ({"trays": [2, 0]}, "'trays' is 0: its range is 1 to 9"),
+        ({"trays": [2, "x"]}, "give a whole number"),
+        ({"trays": 2}, "give a list"),
         ({"heat_deg": float("nan")}, "finite"),
         ({"heat_deg": float("inf")}, "finite"),
         ({"heat_deg": "hot"}, "give a number"),

@@ -96,24 +96,17 @@ def load_detector(folder: Path | str) -> FullImageDetector:
     """Load a detector from a folder that `transformers` wrote.
 
     Raises:
-        InputError: no such folder, an unknown family, damaged weights, or no class 'hand'.
+        InputError: no such folder, an unknown family, damaged or incomplete weights, or no class 'hand'.
         MissingLibraryError: transformers is not installed.
     """
     folder = Path(folder)
-    try:
-        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type", "")
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"detector folder {folder}: no readable config.json; give a folder that transformers' save_pretrained wrote"
-        ) from error
-    if kind not in FAMILIES:
-        raise unknown_name(f"detector family in {folder}", str(kind), FAMILIES)
+    kind = _family(folder)
     try:
         import transformers
     except ImportError as error:
         raise MissingLibraryError("full-image detectors need transformers: pip install 'transformers>=5'") from error
     try:
-        made: Any = getattr(transformers, FAMILIES[kind]).from_pretrained(folder, local_files_only=True)
+        made, found = _read_model(transformers, kind, folder)
         tokens = None
         if kind == "grounding-dino":
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
@@ -121,7 +114,54 @@ def load_detector(folder: Path | str) -> FullImageDetector:
     except Exception as error:  # transformers raises whatever its readers do
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"detector folder {folder} cannot be loaded ({reason}): download it again") from error
+    _check_tensors(folder, made, found)
     return FullImageDetector(made, kind, tokens)
+
+
+def _family(folder: Path) -> str:
+    """Which of `FAMILIES` a folder holds."""
+    remedy = "give a folder that transformers' save_pretrained wrote"
+    try:
+        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"detector folder {folder}: no readable config.json; {remedy}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"detector folder {folder}: its config.json holds no named settings; {remedy}")
+    kind = str(content.get("model_type", ""))
+    if kind not in FAMILIES:
+        raise unknown_name(f"detector family in {folder}", kind, FAMILIES)
+    return kind
+
+
+def _read_model(transformers: Any, kind: str, folder: Path) -> tuple[Any, dict[str, Any]]:
+    """The model, and what its file of weights lacks; `_check_tensors` says so in place of the library's table."""
+    logging = transformers.utils.logging
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.CRITICAL)
+    try:
+        return getattr(transformers, FAMILIES[kind]).from_pretrained(
+            folder, local_files_only=True, output_loading_info=True, ignore_mismatched_sizes=True
+        )
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def _check_tensors(folder: Path, model: nn.Module, found: dict[str, Any]) -> None:
+    """Refuse weights that leave a tensor at random; more than the model needs may be there."""
+    expected = {name: tuple(values.shape) for name, values in model.state_dict().items()}
+    wrong = {
+        name: f"has the shape {tuple(shape)}, expected {tuple(own)}" for name, shape, own in found["mismatched_keys"]
+    }
+    # Counters of batches matter in training alone.
+    missing = [name for name in found["missing_keys"] if not name.endswith("num_batches_tracked")]
+    wrong |= {name: f"is missing, expected {expected.get(name, 'it')}" for name in missing}
+    if wrong:
+        first = min(wrong)
+        more = f", and {len(wrong) - 1} more do not fit" if len(wrong) > 1 else ""
+        raise InputError(
+            f"detector folder {folder}: tensor '{first}' {wrong[first]}{more}: "
+            "its weights are incomplete or not those of its config.json; download both again"
+        )
 
 
 def _maps(tokens: Tensor, shapes: list[tuple[int, int]]) -> list[Tensor]:

@@ -24,17 +24,25 @@ STEP_2D, STEP_3D_M = 0.25, 0.05
 class HandOsConfig:
     """Size of the network; the defaults are the paper's."""
 
-    width: int = setting(256, "channels of a query", low=16)
-    heads: int = setting(8, "attention heads", low=1)
-    points: int = setting(4, "sampling points a head and level", low=1)
-    hidden: int = setting(1024, "channels inside the feed-forward parts", low=16)
-    layers_2d: int = setting(2, "decoding layers of joints alone", low=0)
-    layers_interactive: int = setting(4, "decoding layers of joints, vertices and camera; 0 is the 2D model", low=0)
+    width: int = setting(256, "channels of a query", low=16, high=4096)
+    heads: int = setting(8, "attention heads", low=1, high=64)
+    points: int = setting(4, "sampling points a head and level", low=1, high=64)
+    hidden: int = setting(1024, "channels inside the feed-forward parts", low=16, high=65536)
+    layers_2d: int = setting(2, "decoding layers of joints alone", low=0, high=64)
+    layers_interactive: int = setting(
+        4, "decoding layers of joints, vertices and camera; 0 is the 2D model", low=0, high=64
+    )
     coarse_vertices: int = setting(0, "vertices with a query of their own, the rest is upsampled; 0 is all", low=0)
     mask: str = setting("c", "who sees whom in the interactive layers, the paper's Fig. 8", choices=MASKS)
-    feature_channels: tuple = setting((256, 256, 256, 256), "channels of the detector's feature maps")
-    shallow_channels: tuple = setting((96, 192, 384, 768), "channels of the backbone's maps for side tuning")
-    query_channels: tuple = setting((256, 256), "channels of the detector's first and last queries")
+    feature_channels: tuple[int, ...] = setting(
+        (256, 256, 256, 256), "channels of the detector's feature maps", low=1, high=65536
+    )
+    shallow_channels: tuple[int, ...] = setting(
+        (96, 192, 384, 768), "channels of the backbone's maps for side tuning", low=1, high=65536
+    )
+    query_channels: tuple[int, ...] = setting(
+        (256, 256), "channels of the detector's first and last queries", low=1, high=65536
+    )
     from_landmarks: bool = setting(False, "start from the detector's own landmarks, and answer by how they change")
     residual_share: float = setting(
         1.0, "how much of the change to the detector's landmarks is believed when running", low=0, high=1
@@ -43,11 +51,16 @@ class HandOsConfig:
         0.0, "share of instance features and of map channels left out in training", low=0, high=0.9
     )
     contact_head: bool = setting(False, "also tell for every vertex whether it touches something")
-    mask_channels: int = setting(0, "also tell hand, object and background of every pixel, through so many channels")
-    detail_channels: tuple = setting((), "channels of still finer maps, each twice as wide, for that alone")
-    mask_context: int = setting(
-        0, "layers in which a pixel of the finest map learns of the others, coarser maps included, before that", low=0
+    mask_channels: int = setting(
+        0, "also tell hand, object and background of every pixel, through so many channels", low=0, high=4096
     )
+    detail_channels: tuple[int, ...] = setting(
+        (), "channels of still finer maps, each twice as wide, for that alone", low=1, high=65536
+    )
+    mask_context: int = setting(
+        0, "layers in which a pixel of the finest map learns of the others, coarser maps included, before that",
+        low=0, high=64,
+    )  # fmt: skip
     contact_evidence: bool = setting(False, "contact is also told what the mask head sees around the vertex")
 
 
@@ -61,8 +74,10 @@ def check_config(config: HandOsConfig, topology: HandTopology) -> None:
         raise InputError(f"HandOS mask '{config.mask}': choose one of {', '.join(MASKS)}")
     if config.width % config.heads or config.width % 4:
         raise InputError(f"HandOS width {config.width}: give a multiple of 4 and of heads={config.heads}")
-    if len(config.feature_channels) != len(config.shallow_channels):
-        raise InputError("HandOS feature_channels and shallow_channels: give as many of one as of the other")
+    if not config.feature_channels or len(config.feature_channels) != len(config.shallow_channels):
+        raise InputError("HandOS feature_channels and shallow_channels: give as many of one as of the other, and some")
+    if len(config.query_channels) != 2:
+        raise InputError(f"HandOS query_channels {config.query_channels}: give two, of the first and the last queries")
     if config.coarse_vertices and config.coarse_vertices != len(topology.coarse):
         raise InputError(
             f"HandOS coarse_vertices {config.coarse_vertices}: the hand topology was built with {len(topology.coarse)}"

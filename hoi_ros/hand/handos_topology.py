@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hoi_ros.errors import InputError
 from hoi_ros.hand_model import HandModel
 from hoi_ros.hand_model.anatomy import BONE_COUNT
 
@@ -14,6 +15,8 @@ BONE_STARTS = np.array([0] + [1 + 4 * f + k for f in range(5) for k in range(3)]
 """(16,) keypoint where each bone begins."""
 REGRESSOR_REACH, UPSAMPLING_REACH = 40, 8
 """Nearest vertices that a joint or a fine vertex is made of."""
+LEAST_COARSE = UPSAMPLING_REACH
+"""Coarse vertices that a hand needs, where not every vertex is one."""
 POSES, SEED = 160, 7
 
 
@@ -51,7 +54,12 @@ def build_topology(model: HandModel, coarse_count: int = 0) -> HandTopology:
     Args:
         model: free hand or MANO.
         coarse_count: vertices with a query of their own; 0 is all.
+
+    Raises:
+        InputError: too few coarse vertices to make the others of.
     """
+    if coarse_count and coarse_count < LEAST_COARSE:
+        raise InputError(f"HandOS coarse_vertices {coarse_count}: give 0 for all, or at least {LEAST_COARSE}")
     vertices, joints = _random_hands(model)
     coarse = farthest_points(model.template, coarse_count or model.vertex_count)
     nearest = _nearest(model.template, model.template[coarse], UPSAMPLING_REACH)

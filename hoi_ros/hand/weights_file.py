@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hoi_ros.config import make_config
 from hoi_ros.errors import InputError
-from hoi_ros.hand.handos_config import HandOsConfig
+from hoi_ros.hand.handos_config import HandOsConfig, check_config
 from hoi_ros.hand.handos_topology import HandTopology, build_topology
 from hoi_ros.hand.program import WEIGHTS_FOLDER
 from hoi_ros.hand_model import HandModel
@@ -71,7 +73,7 @@ def read_weights(path: Path | str, model: HandModel | None = None) -> WeightsFil
         model: the hand that the weights must be for; the free hand when None.
 
     Raises:
-        InputError: missing, truncated or foreign file; another version or hand model.
+        InputError: missing, truncated or foreign file; another version or hand model; sizes out of range.
     """
     path, model = Path(path), model or HandModel.load()
     header, arrays = _read(path)
@@ -83,9 +85,16 @@ def read_weights(path: Path | str, model: HandModel | None = None) -> WeightsFil
             f"HandOS weights {path}: made for the hand model '{found[0]}' with {found[1]} vertices, "
             f"expected '{model.name}' with {model.vertex_count}: {REMEDY}"
         )
-    config = _config(header.get("config"), path)
-    topology = build_topology(model, config.coarse_vertices)
-    return WeightsFile(path, config, topology, arrays, dict(header.get("card", {})))
+    sizes, card = header.get("config"), header.get("card", {})
+    if not isinstance(sizes, dict) or not isinstance(card, dict):
+        raise InputError(f"HandOS weights {path}: its header holds no sizes or no card: {REMEDY}")
+    try:
+        config = make_config(HandOsConfig, sizes)
+        topology = build_topology(model, config.coarse_vertices)
+        check_config(config, topology)
+    except InputError as error:
+        raise InputError(f"HandOS weights {path}, header: {error}; {REMEDY}") from error
+    return WeightsFile(path, config, topology, arrays, card)
 
 
 class TensorTaker:
@@ -134,16 +143,14 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             header = json.loads(str(content["header"]))
     except FileNotFoundError as error:
         raise InputError(f"HandOS weights {path} are missing: {REMEDY}") from error
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"HandOS weights {path} cannot be read ({type(error).__name__}): {REMEDY}") from error
+    except OSError as error:
+        raise InputError(f"HandOS weights {path} cannot be read ({error.strerror or error}): check the path") from error
+    # A single array in place of many, as np.save writes it, is no context: TypeError.
+    except (ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(
+            f"HandOS weights {path} cannot be read: its {path.stat().st_size} bytes are cut off, damaged or no such "
+            f"weights; copy the file again, or {REMEDY}"
+        ) from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise InputError(f"HandOS weights {path}: not a file of HandOS weights: {REMEDY}")
     return header, arrays
-
-
-def _config(values: Any, path: Path) -> HandOsConfig:
-    known = {f.name for f in fields(HandOsConfig)}
-    if not isinstance(values, dict) or not set(values) <= known:
-        raise InputError(f"HandOS weights {path}: unknown size settings: {REMEDY}")
-    made: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    return HandOsConfig(**made)

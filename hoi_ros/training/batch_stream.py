@@ -17,7 +17,7 @@ from hoi_ros.hand.handos import HandOs
 from hoi_ros.training.batch_crops import BatchCropSource, CropBatch
 from hoi_ros.training.batch_features import BatchFeatures
 from hoi_ros.training.batch_settings import StreamConfig
-from hoi_ros.training.feature_cache import LABELS, PICTURES, SMALL_SEGMENTS
+from hoi_ros.training.feature_cache import LABELS, PICTURES, SMALL_SEGMENTS, synthetic_card
 from hoi_ros.training.hand_crops import UNKNOWN
 from hoi_ros.training.hand_scores import draw_instances, score_batches, score_shard
 from hoi_ros.training.shard_batches import Batch, batch_of
@@ -46,12 +46,22 @@ class StreamBatches:
         *,
         detail: bool = False,
         held_out: Path | None = None,
+        shippable: bool = False,
     ):
-        """Build and upload what crops are made of; `held_out` is a shard for scores, `detail` keeps finer maps too."""
+        """Build and upload what crops are made of.
+
+        Args:
+            config: what they look like.
+            batch_size: crops a step.
+            seed: of everything random.
+            device: of torch.
+            detail: keep finer feature maps too.
+            held_out: a shard for scores.
+            shippable: whether weights trained on the photos of `config.backgrounds` may be handed on.
+        """
         self.config, self.batch_size, self.seed = config, batch_size, seed
         self.card: dict[str, Any] = {
-            "data": "synthetic crops of the free hand" + (" over the user's photos" if config.backgrounds else ""),
-            "shippable": True,
+            **synthetic_card(bool(config.backgrounds), shippable),
             "stream": asdict(config),
         }
         self._source = BatchCropSource(seed, config, device)
@@ -117,13 +127,16 @@ def chosen(tensors: dict[str, Tensor], count: int, *, reorder: bool = True) -> d
     }
 
 
-def open_stream(plan: TrainingPlan, data: Path | None, device: str) -> tuple[TrainingPlan, TrainingData]:
+def open_stream(
+    plan: TrainingPlan, data: Path | None, device: str, *, shippable: bool = False
+) -> tuple[TrainingPlan, TrainingData]:
     """The plan with the stream's settings, and the stream.
 
     Args:
         plan: of the run; without settings of a stream it gets the usual ones.
         data: folder with shards in `held_out`, for scores; None makes crops for that too.
         device: of torch.
+        shippable: whether weights trained on the photos of `stream.backgrounds` may be handed on.
 
     Raises:
         InputError: no held-out shard there, or unreadable photos for backgrounds.
@@ -136,5 +149,7 @@ def open_stream(plan: TrainingPlan, data: Path | None, device: str) -> tuple[Tra
             raise InputError(f"training data {data}: with --stream it is for scores, and has no held_out/shard_*.npz")
     torch.set_num_threads(training.threads)
     detail = bool(plan.network.detail_channels)
-    stream = StreamBatches(config, training.batch_size, training.seed, device, detail=detail, held_out=shard)
+    stream = StreamBatches(
+        config, training.batch_size, training.seed, device, detail=detail, held_out=shard, shippable=shippable
+    )
     return replace(plan, stream=config), stream

@@ -8,6 +8,10 @@ from typing import Any
 
 from hoi_ros.device import DEVICES
 from hoi_ros.errors import InputError
+from hoi_ros.training.command_help import HANDOS_HELP, POINTMAP_HELP
+
+TRAINED = ("train.handos", "train.pointmap")
+"""What has settings of its own beside the nodes."""
 
 LABELLERS = ("handos", "embedded")
 """Estimators that may label pictures; the first, nearer to real hands, is the usual one."""
@@ -19,7 +23,8 @@ def add_train(verbs: Any) -> None:
     networks = parser.add_subparsers(dest="network", metavar="NETWORK", required=True)
     pointmap = networks.add_parser(
         "pointmap", help="pairwise pointmaps of held objects, on the simulator",
-        description="Write checkpoint.pt, pointmap_network.pt, curve.jsonl and pictures; the same folder resumes.",
+        description="Train the pairwise pointmap network; the same folder resumes.",
+        epilog=POINTMAP_HELP, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     pointmap.add_argument("--out", type=Path, required=True, help="folder of the run")
     pointmap.add_argument("--config", type=Path, help="YAML with the parts network, pairs, loss, train")
@@ -48,7 +53,7 @@ def _add_train_handos(networks: Any) -> None:
     crops.add_argument("--labeller", choices=LABELLERS, default=LABELLERS[0],
                        help=f"with --unlabelled: which estimator (default: {LABELLERS[0]})")  # fmt: skip
     crops.add_argument("--shippable", action="store_true",
-                       help="the licence of those pictures lets weights trained on them be handed on")  # fmt: skip
+                       help="the licence of those pictures or backgrounds lets weights be handed on")  # fmt: skip
     crops.add_argument("--held", type=float, default=0.12, metavar="SHARE",
                        help="share of poses that hold something (default: 0.12)")  # fmt: skip
     crops.add_argument("--detail", action="store_true",
@@ -58,7 +63,8 @@ def _add_train_handos(networks: Any) -> None:
     crops.set_defaults(train=train_crops_command)
     handos = networks.add_parser(
         "handos", help="the HandOS decoder, on shards of 'hoi train crops'",
-        description="Write checkpoint.pt, handos.npz, losses.csv, curves.png and pictures; the same folder resumes.",
+        description="Train the HandOS decoder; the same folder resumes.",
+        epilog=HANDOS_HELP, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     handos.add_argument("--config", type=Path, help="YAML with the parts training, network, loss, stream")
     handos.add_argument("--data", type=Path,
@@ -70,11 +76,23 @@ def _add_train_handos(networks: Any) -> None:
     handos.add_argument("--held-out", type=Path, metavar="FOLDER",
                         help="with --detector: another data set, for scores")  # fmt: skip
     handos.add_argument("--shippable", action="store_true",
-                        help="with --detector: the pictures' licence lets weights be handed on")  # fmt: skip
+                        help="with --detector, or photos as backgrounds of --stream: their licence lets weights be "
+                        "handed on")  # fmt: skip
     handos.add_argument("--out", type=Path, required=True, help="folder of the run")
     handos.add_argument("--device", choices=DEVICES, default="auto", help="processor (default: auto)")
     handos.add_argument("--quiet", action="store_true", help="no progress bar")
     handos.set_defaults(train=train_handos_command)
+
+
+def training_settings(name: str) -> dict[str, Any]:
+    """Parts of one of `TRAINED`'s settings, as configs with their defaults."""
+    if name == "train.pointmap":
+        from hoi_ros.training import pointmap_trainer
+
+        return pointmap_trainer.PARTS
+    from hoi_ros.training import train_handos
+
+    return train_handos.PARTS
 
 
 def command_train(options: argparse.Namespace) -> int:
@@ -117,6 +135,7 @@ def train_crops_command(options: argparse.Namespace) -> int:
         backgrounds=options.backgrounds,
         held_share=options.held,
         detail=options.detail,
+        shippable=options.shippable,
     )
     for _ in tqdm(made, total=options.shards, unit="shard", disable=options.quiet):
         pass
@@ -150,12 +169,17 @@ def train_handos_command(options: argparse.Namespace) -> int:
     from hoi_ros.training.train_handos import HandOsTrainer, read_plan
 
     plan, data, device = read_plan(options.config), options.data, resolve_device(options.device)
-    if options.stream or plan.stream:
-        if options.detector:
-            raise InputError("--stream makes crops, a --detector wants whole pictures: give one of them")
+    streamed = bool(options.stream or plan.stream)
+    if streamed and options.detector:
+        raise InputError("--stream makes crops, a --detector wants whole pictures: give one of them")
+    if options.held_out and not options.detector:
+        raise InputError("--held-out goes with --detector; shards have theirs in DATA/held_out")
+    if options.shippable and not (options.detector or streamed):
+        raise InputError("--shippable goes with --detector or --stream; shards say it themselves")
+    if streamed:
         from hoi_ros.training.batch_stream import open_stream
 
-        plan, data = open_stream(plan, options.data, device)
+        plan, data = open_stream(plan, options.data, device, shippable=options.shippable)
     elif data is None:
         raise InputError("training data: give --data FOLDER of shards, or --stream to make crops while training")
     elif options.detector:
@@ -164,8 +188,6 @@ def train_handos_command(options: argparse.Namespace) -> int:
         plan, data = open_full_images(
             plan, options.data, options.detector, device, held_out=options.held_out, shippable=options.shippable
         )
-    if not options.detector and (options.held_out or options.shippable):
-        raise InputError("--held-out and --shippable go with --detector; shards say it themselves")
     trainer = HandOsTrainer(plan, data, options.out, device)
     with tqdm(total=plan.training.steps, initial=trainer.step, unit="step", disable=options.quiet) as bar:
 

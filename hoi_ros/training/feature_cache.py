@@ -39,10 +39,21 @@ def make_shards(
     backgrounds: Path | None = None,
     held_share: float = HELD_SHARE,
     detail: bool = False,
+    shippable: bool = False,
 ) -> Iterator[Path]:
     """Write shards until `count` exist, skipping those that do; yields each as it is finished.
 
     Shard k holds the same crops however many processes write: its seed is (seed, k).
+
+    Args:
+        folder: for the shards and their card.
+        count: shards in all.
+        seed: of the crops.
+        processes: that work at once.
+        backgrounds: folder of the user's photos to put behind the hands.
+        held_share: of poses that hold something.
+        detail: keep finer feature maps too.
+        shippable: whether weights trained on those photos may be handed on; without photos they may.
 
     Raises:
         InputError: the folder cannot be written.
@@ -51,18 +62,25 @@ def make_shards(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"feature folder {folder}: {error.strerror}; choose another with --out") from error
-    if not (folder / CARD).exists():
-        write_card(
-            folder, "synthetic crops of the free hand" + (" over the user's photos" if backgrounds else ""), True
-        )
     jobs = [
         (folder, k, seed, backgrounds, held_share, detail) for k in range(count) if not shard_path(folder, k).exists()
     ]
+    card = synthetic_card(bool(backgrounds), shippable)
+    if not (folder / CARD).exists():
+        write_card(folder, **card)
+    elif jobs and backgrounds:  # beside shards that were made without
+        write_card(folder, card["data"], card["shippable"] and read_card(folder)["shippable"])
     if processes < 2:
         yield from map(_make_shard, jobs)
         return
     with get_context("spawn").Pool(processes) as pool:
         yield from pool.imap(_make_shard, jobs)
+
+
+def synthetic_card(photos: bool, shippable: bool) -> dict[str, Any]:
+    """Card of crops of the free hand: over the user's photos, weights may be handed on only where the user says so."""
+    data = "synthetic crops of the free hand" + (" over the user's photos" if photos else "")
+    return {"data": data, "shippable": shippable or not photos}
 
 
 def write_card(folder: Path, data: str, shippable: bool) -> None:

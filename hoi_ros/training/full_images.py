@@ -34,7 +34,7 @@ LEAST_KNOWN = 5
 SMALLER, GAIN = 0.75, 0.2
 """Smallest random scale of a picture, and how much brighter or darker it may become."""
 SHOWN, SCORED = 4, 16
-"""Held-out pictures that are drawn, and batches of them that are scored."""
+"""Pictures that are drawn, and batches of held-out ones that are scored."""
 
 
 @dataclass(frozen=True)
@@ -126,14 +126,13 @@ class FullImageBatches:
         return self._batch([picture for picture, _ in views], [hands for _, hands in views])[0]
 
     def score(self, network: HandOs, picture: Path) -> dict[str, float]:
-        """Scores on held-out pictures, as they are; and a picture of the first ones' answers."""
-        if not self._held_out:
-            return {}
+        """Scores on held-out pictures, as they are, and a picture of answers; else a picture of training's."""
+        items = self._held_out[: SCORED * self.batch_size] or self._items[:: -(-self.count // SHOWN)]
         made: list[tuple[Batch, ChosenInstances, Tensor]] = []
 
         def batches() -> Iterator[Batch]:
-            for start in range(0, min(len(self._held_out), SCORED * self.batch_size), self.batch_size):
-                views = [self._view(item, None) for item in self._held_out[start : start + self.batch_size]]
+            for start in range(0, len(items), self.batch_size):
+                views = [self._view(item, None) for item in items[start : start + self.batch_size]]
                 batch, chosen, images = self._batch([p for p, _ in views], [h for _, h in views])
                 if not made:
                     made.append((batch, chosen, images))
@@ -144,7 +143,7 @@ class FullImageBatches:
             _, chosen, images = made[0]
             shown = (images[:SHOWN].permute(0, 2, 3, 1).cpu().numpy() * 255).astype(np.uint8)
             draw_instances(shown, first, [row.nonzero()[:, 0].tolist() for row in chosen.valid[:SHOWN].cpu()], picture)
-        return scores
+        return scores if self._held_out else {}
 
     def _view(self, item: tuple[LabelledSequence, int], rng: np.random.Generator | None) -> tuple[Picture, TrueHands]:
         """One picture and its hands, changed at random where there is a generator."""

@@ -37,16 +37,26 @@ def score_shard(network: HandOs, path: Path, picture: Path | None = None) -> dic
     batches = (
         make_batch({name: values[part] for name, values in arrays.items() if name != "pictures"}) for part in parts
     )
-    scores, first = score_batches(network, batches)
-    if picture is not None and "pictures" in arrays and first is not None:
-        # Rows of the first batch are in the shard's order, without those that cannot be used.
-        shown = [k for k in range(len(arrays["pictures"])) if k in set(rows[: len(first.joints_2d)].tolist())]
-        places = torch.from_numpy(np.searchsorted(rows, shown))
-        points = HandOsOutput(
-            first.joints_2d[places], projected=None if first.projected is None else first.projected[places]
-        )
-        draw_instances(arrays["pictures"][shown], points, [[0]] * len(shown), picture)
+    scores, _ = score_batches(network, batches)
+    if picture is not None:
+        _draw_crops(network, arrays, picture)
     return scores
+
+
+def draw_shard(network: HandOs, path: Path, picture: Path) -> None:
+    """Write a picture of the network's answers on the crops that a shard keeps as pictures; none where it has none."""
+    _draw_crops(network, read_shard(path), picture)
+
+
+def _draw_crops(network: HandOs, arrays: dict[str, np.ndarray], picture: Path) -> None:
+    images = arrays.get("pictures", np.zeros(0))
+    rows = np.flatnonzero(usable(arrays)[: len(images)])
+    if not len(rows):
+        return
+    batch = make_batch({name: values[rows] for name, values in arrays.items() if name != "pictures"})
+    _, answer = score_batches(network, [batch])
+    assert answer is not None
+    draw_instances(images[rows], answer, [[0]] * len(rows), picture)
 
 
 @torch.inference_mode()

@@ -24,7 +24,7 @@ from hoi_ros.hand.regions import HandRegion, region_from_landmarks
 from hoi_ros.hand_model import HandModel
 from hoi_ros.hand_model.model import MIRROR
 from hoi_ros.sources import open_source
-from hoi_ros.training.feature_cache import SHARD_CROPS, crops_to_arrays, shard_path, write_card
+from hoi_ros.training.feature_cache import PICTURES, SHARD_CROPS, crops_to_arrays, shard_path, write_card
 from hoi_ros.training.hand_crops import CROP_SIDE, UNKNOWN, HandCrop
 from hoi_ros.training.solid_truth import SolidTruth
 
@@ -180,6 +180,7 @@ def write_labelled_shards(
         if not part:
             break
         arrays: dict[str, Any] = crops_to_arrays(part, reader)
+        arrays["pictures"] = np.stack([crop.image for crop in part[:PICTURES]])
         with shard_path(folder, number).open("wb") as file:
             np.savez(file, **arrays)
         number, written = number + 1, written + len(part)

@@ -41,6 +41,15 @@ class PointmapTrainConfig:
     autocast: bool = setting(True, "compute in bfloat16 where the processor gains by it")
 
 
+PARTS: dict[str, Any] = {
+    "network": PointmapNetworkConfig(),
+    "pairs": PairConfig(),
+    "loss": PointmapLossConfig(),
+    "train": PointmapTrainConfig(),
+}
+"""Parts of the settings with their defaults."""
+
+
 class PairDataset(torch.utils.data.Dataset):
     """Pairs as tensors, by number."""
 
@@ -283,16 +292,12 @@ def train_pointmap(
     Raises:
         InputError: unknown part or setting, or what `PointmapTrainer` refuses.
     """
-    classes = {
-        "network": PointmapNetworkConfig,
-        "pairs": PairConfig,
-        "loss": PointmapLossConfig,
-        "train": PointmapTrainConfig,
-    }
     for part in settings:
-        if part not in classes:
-            raise unknown_name("part of the training settings", part, classes)
-    made: dict[str, Any] = {part: make_config(kind, settings.get(part), where=part) for part, kind in classes.items()}
+        if part not in PARTS:
+            raise unknown_name("part of the training settings", part, PARTS)
+    made: dict[str, Any] = {
+        part: make_config(type(default), settings.get(part), where=part) for part, default in PARTS.items()
+    }
     trainer = PointmapTrainer(out, made["network"], made["pairs"], made["loss"], made["train"], device)
     trainer.run(steps, quiet=quiet)
     return trainer

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from hoi_ros.config import make_config, setting
-from hoi_ros.errors import InputError
+from hoi_ros.errors import InputError, unknown_name
 from hoi_ros.hand.embedded_features import COMPACT
 from hoi_ros.hand.handos import HandOs
 from hoi_ros.hand.handos_config import HandOsConfig
@@ -29,6 +29,8 @@ from hoi_ros.training.training_data import ShardData, TrainingData
 from hoi_ros.training.training_pictures import draw_curves
 
 CHECKPOINT, WEIGHTS, CURVES = "checkpoint.pt", "handos.npz", "losses.csv"
+FIRST_PICTURE = 50
+"""Step of the first picture: early enough to see a wrong set-up."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class TrainingConfig:
     seed: int = setting(0, "of everything random", low=0)
     bfloat16: bool = setting(True, "layers in bfloat16: several times faster on newer processors and GPUs")
     checkpoint_steps: int = setting(200, "steps between checkpoints", low=1)
-    score_steps: int = setting(500, "steps between scores on the held-out shard", low=1)
+    score_steps: int = setting(500, "steps between pictures, and scores on held-out data", low=1)
     threads: int = setting(2, "CPU threads", low=1)
     image_side: int = setting(640, "with a full-image detector: pixels of a picture's longer side", low=64)
     start_from: str = setting("", "checkpoint (.pt) or weights (.npz) to start from: the second stage, or more heads")
@@ -65,6 +67,12 @@ class TrainingPlan:
     """Crops made in the training process; None trains on data made before."""
 
 
+PARTS: dict[str, Any] = {**vars(TrainingPlan()), "stream": StreamConfig()}
+"""Parts of a config file with their defaults."""
+BASES = {"compact": COMPACT, "paper": HandOsConfig()}
+"""Sizes that `network.base` stands for."""
+
+
 def read_plan(path: Path | None) -> TrainingPlan:
     """A plan from a YAML file with the parts `training`, `network`, `loss` and `stream`.
 
@@ -83,18 +91,19 @@ def read_plan(path: Path | None) -> TrainingPlan:
         raise InputError(f"training config {path}: {error.strerror}; check the path") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"training config {path} is not YAML; see config/handos_compact.yaml") from error
-    parts = {"training": TrainingConfig, "network": HandOsConfig, "loss": LossWeights}
-    if not isinstance(content, dict) or not set(content) <= {*parts, "stream"}:
+    if not isinstance(content, dict) or not set(content) <= set(PARTS):
         raise InputError(f"training config {path}: its parts are training, network, loss and stream")
     made: dict[str, Any] = {}
-    for part, kind in parts.items():
-        values = {k: tuple(v) if isinstance(v, list) else v for k, v in (content.get(part) or {}).items()}
+    for part, values in content.items():
+        if not isinstance(values or {}, dict):
+            raise InputError(f"training config {path}: '{part}' needs lines 'name: value' below it")
+        values = dict(values or {})
         if part == "network":
-            base = asdict(COMPACT if values.pop("base", "compact") == "compact" else HandOsConfig())
-            values = base | values
-        made[part] = make_config(kind, values, where=str(path))
-    if "stream" in content:
-        made["stream"] = make_config(StreamConfig, content["stream"], where=str(path))
+            base = str(values.pop("base", "compact"))
+            if base not in BASES:
+                raise InputError(f"training config {path}: {unknown_name('network.base', base, BASES)}")
+            values = asdict(BASES[base]) | values
+        made[part] = make_config(type(PARTS[part]), values, where=str(path))
     return TrainingPlan(**made)
 
 
@@ -160,7 +169,7 @@ class HandOsTrainer:
             self.step += 1
             self._log(total, terms)
             on_step(self.step, total)
-            if self.step % config.score_steps == 0:
+            if self.step == FIRST_PICTURE or self.step % config.score_steps == 0:
                 self._score()
             if self.step % config.checkpoint_steps == 0 or self.step == config.steps:
                 self.save()
@@ -232,7 +241,7 @@ class HandOsTrainer:
             writer.writerow({k: f"{v:.6g}" if isinstance(v, float) and k != "seconds" else v for k, v in row.items()})
 
     def _score(self) -> None:
-        """A line of scores on held-out data, where there is some, and a picture."""
+        """A picture, and where there is held-out data a line of scores on it."""
         found = self.batches.score(self.network, self.out / f"pictures_{self.step:06d}.png")
         if not found:
             return

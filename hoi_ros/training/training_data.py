@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from hoi_ros.hand.handos import HandOs
 from hoi_ros.training.feature_cache import read_card
-from hoi_ros.training.hand_scores import score_shard
+from hoi_ros.training.hand_scores import draw_shard, score_shard
 from hoi_ros.training.shard_batches import Batch, ShardBatches
 
 
@@ -24,7 +24,7 @@ class TrainingData(Protocol):
         ...
 
     def score(self, network: HandOs, picture: Path) -> dict[str, float]:
-        """Scores on held-out data, and a picture of answers; nothing where there is none."""
+        """Scores on held-out data, and a picture of answers; where there is none, a picture of training data alone."""
         ...
 
 
@@ -37,5 +37,8 @@ class ShardData(ShardBatches):
         self._held_out = next(iter(sorted((folder / "held_out").glob("shard_*.npz"))), None)
 
     def score(self, network: HandOs, picture: Path) -> dict[str, float]:
-        """PA errors and more on the first held-out shard; see `hand_scores`."""
-        return {} if self._held_out is None else score_shard(network, self._held_out, picture)
+        """PA errors and more on the first held-out shard; without one, a picture of the first shard."""
+        if self._held_out is not None:
+            return score_shard(network, self._held_out, picture)
+        draw_shard(network, self.paths[0], picture)
+        return {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import replace
 
 import numpy as np
@@ -152,6 +153,48 @@ def test_foreign_folders_are_named(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "d-fine"}))
     with pytest.raises(InputError, match="did you mean 'd_fine'"):
         load_detector(tmp_path)
+    for content in (["rt_detr_v2"], {"model_type": ["rt_detr_v2"]}):
+        (tmp_path / "config.json").write_text(json.dumps(content))
+        with pytest.raises(InputError, match=r"config\.json holds no named settings|did you mean 'rt_detr_v2'"):
+            load_detector(tmp_path)
+
+
+def change_tensors(folder, change):
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+
+
+def test_a_tensor_that_is_missing_or_does_not_fit_is_named(detector_folder, caplog):
+    name, after = (f"model.decoder.layers.{layer}.final_layer_norm.bias" for layer in (0, 1))
+    change_tensors(detector_folder, lambda t: t.update(extra=torch.ones(2)))
+    load_detector(detector_folder)
+    change_tensors(detector_folder, lambda t: t.update({name: torch.zeros(5)}))
+    logging.getLogger("transformers").addHandler(caplog.handler)
+    with pytest.raises(InputError, match=rf"'{name}' has the shape \(5,\), expected \(32,\): "):
+        load_detector(detector_folder)
+    logging.getLogger("transformers").removeHandler(caplog.handler)
+    assert "MISMATCH" not in caplog.text
+    change_tensors(detector_folder, lambda t: (t.pop(name), t.pop(after)))
+    with pytest.raises(InputError, match=rf"'{name}' is missing, expected \(32,\), and 1 more do not fit: "):
+        load_detector(detector_folder)
+
+
+def test_counters_that_matter_in_training_alone_may_be_missing(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    rt_detr(transformers, "rt_detr_v2").save_pretrained(tmp_path)
+    counters = []
+
+    def drop(tensors):
+        counters.extend(name for name in tensors if name.endswith("num_batches_tracked"))
+        for name in counters:
+            tensors.pop(name)
+
+    change_tensors(tmp_path, drop)
+    assert counters
+    load_detector(tmp_path)
 
 
 def test_truncated_weights_and_a_detector_without_hands_are_named(tmp_path):

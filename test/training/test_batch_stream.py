@@ -14,6 +14,8 @@ from training_shards import write_made_up_shard
 from hoi_ros import cli
 from hoi_ros.errors import InputError
 from hoi_ros.hand.embedded_features import COMPACT, LandmarkFeatures
+from hoi_ros.hand.weights_file import read_weights
+from hoi_ros.training import batch_stream
 from hoi_ros.training.batch_features import BatchFeatures
 from hoi_ros.training.batch_settings import StreamConfig
 from hoi_ros.training.batch_stream import chosen, open_stream
@@ -59,6 +61,9 @@ def test_four_streamed_hands_are_learned_by_heart(stream, tmp_path):
 
         def batch(self, step):
             return four
+
+        def score(self, network, picture):
+            return {}
 
     run(plan, Same(), tmp_path / "run")
     rows = [line.split(",") for line in (tmp_path / "run" / "losses.csv").read_text().splitlines()]
@@ -145,6 +150,27 @@ def test_a_plan_with_a_stream(tmp_path):
     path.write_text("stream: {thingss: 5}\n")
     with pytest.raises(InputError, match="things"):
         read_plan(path)
+
+
+def test_photos_close_the_weights_unless_the_user_says_otherwise(stream, tmp_path, capsys, monkeypatch):
+    """Crops themselves are left out: only what is written about them counts."""
+    assert stream.card["shippable"] and "photos" not in stream.card["data"]
+    for name in ("BatchCropSource", "BatchFeatures"):
+        monkeypatch.setattr(batch_stream, name, lambda *_: None)
+    monkeypatch.setattr(HandOsTrainer, "train", lambda self, show: self.save())
+    card = open_stream(replace(PLAN, stream=replace(STREAM, backgrounds="photos")), None, "cpu")[1].card
+    assert not card["shippable"] and "photos" in card["data"]
+    config = tmp_path / "plan.yaml"
+    config.write_text(
+        "network: {width: 32, heads: 4, hidden: 48, layers_2d: 1, layers_interactive: 1, coarse_vertices: 20}\n"
+        "stream: {backgrounds: photos}\n"
+    )
+    options = ["train", "handos", "--config", str(config), "--device", "cpu", "--quiet", "--out"]
+    for said, folder in (([], "closed"), (["--shippable"], "open")):
+        assert cli.main([*options, str(tmp_path / folder), *said]) == 0
+        assert read_weights(tmp_path / folder / "handos.npz").card["shippable"] == bool(said)
+    assert cli.main([*options, str(tmp_path / "other"), "--held-out", str(tmp_path)]) == 2
+    assert "--detector" in capsys.readouterr().err
 
 
 def test_the_command_streams(tmp_path, capsys):

@@ -147,6 +147,9 @@ def test_a_killed_run_on_pictures_ends_where_an_unbroken_one_does(film, tmp_path
     again.train()
     for (name, a), b in zip(whole.network.state_dict().items(), again.network.state_dict().values()):
         assert torch.equal(a, b), name
+    # Without held-out pictures those of training are drawn, and nothing is scored.
+    assert (tmp_path / "broken" / "pictures_000004.png").stat().st_size > 500
+    assert not (tmp_path / "broken" / "scores.jsonl").exists()
     scores = json.loads((tmp_path / "whole" / "scores.jsonl").read_text().splitlines()[0])
     assert {"pa_mpjpe_mm", "pa_mpvpe_mm", "joints_2d_px", "side_right"} <= set(scores)
     assert (tmp_path / "whole" / "pictures_000002.png").stat().st_size > 500

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from hoi_ros import cli
 from hoi_ros.datatypes import CameraIntrinsics
 from hoi_ros.errors import InputError
 from hoi_ros.geometry import transform_points
@@ -13,7 +14,7 @@ from hoi_ros.hand_model import HandModel
 from hoi_ros.simulation.grasp import GraspSolver, SignedDistance
 from hoi_ros.training import feature_cache, held_shapes
 from hoi_ros.training.crop_pictures import Backgrounds, Harshness
-from hoi_ros.training.feature_cache import harshness_of, read_shard
+from hoi_ros.training.feature_cache import harshness_of, read_card, read_shard
 from hoi_ros.training.hand_crops import CROP_SIDE, HAND, OBJECT, HandCropSource
 from hoi_ros.training.hand_poses import sample_hands
 from hoi_ros.training.held_shapes import random_thing
@@ -171,6 +172,27 @@ def test_a_shard_is_made_with_one_blas_thread(monkeypatch, tmp_path):
     with threadpool_limits(2, user_api="blas"):
         assert [path.name for path in feature_cache.make_shards(tmp_path, 1)] == ["shard_00000.npz"]
     assert threads and set(threads) == {1}
+
+
+def test_shards_over_photos_are_not_shippable_unless_the_user_says_so(monkeypatch, tmp_path):
+    monkeypatch.setattr(feature_cache, "_workshop", lambda *_: (None, None))
+    monkeypatch.setattr(feature_cache, "_shard_arrays", lambda *_: {"nothing": np.zeros(1)})
+
+    def card(folder, count, *options):
+        arguments = ["train", "crops", "--out", str(tmp_path / folder), "--shards", str(count), "--processes", "1"]
+        assert cli.main([*arguments, "--quiet", *options]) == 0
+        return read_card(tmp_path / folder)
+
+    photos = ("--backgrounds", str(tmp_path))
+    assert card("plain", 1) == {"data": "synthetic crops of the free hand", "shippable": True}
+    closed = {"data": "synthetic crops of the free hand over the user's photos", "shippable": False}
+    assert card("photos", 1, *photos) == closed
+    assert card("photos", 2, *photos, "--shippable") == closed, "its first shard stays what it is"
+    assert card("said", 1, *photos, "--shippable") == closed | {"shippable": True}
+    # Shards over photos beside plain ones close the folder, however the next ones are made.
+    assert card("plain", 1, *photos)["shippable"], "nothing was made"
+    assert card("plain", 2, *photos) == closed
+    assert card("plain", 3) == closed
 
 
 def test_a_coat_of_paint_belongs_to_the_thing():

@@ -138,8 +138,9 @@ def test_pseudo_labels_of_the_simulator(tmp_path):
         assert card["shippable"]
         # The card goes into weights: which pictures, not where they lay.
         assert card["data"] == f"pseudo-labels by {labeller} of images pictures"
-        labels[labeller] = read_shard(shard_path(out, 0))["joints"].astype(float)
-        assert len(labels[labeller]) >= 2
+        shard = read_shard(shard_path(out, 0))
+        labels[labeller] = shard["joints"].astype(float)
+        assert len(shard["right"]) >= 2 and shard["pictures"].shape[1:] == (224, 224, 3)
     apart = np.linalg.norm(labels["handos"] - labels["embedded"], axis=-1)
     assert apart.mean() > 1e-3, "each labels as it sees"
 

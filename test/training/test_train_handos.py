@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -184,6 +185,17 @@ def test_the_start_keeps_its_share_in_what_is_written(shards, tmp_path):
         HandOsTrainer(TrainingPlan(replace(SHORT, start_share=0.5), TINY), shards, tmp_path / "third")
 
 
+def test_a_picture_comes_early_and_needs_no_held_out_data(shards, tmp_path):
+    plan = TrainingPlan(replace(SHORT, steps=52, score_steps=500), TINY)
+    run(plan, shards, tmp_path / "scored")
+    assert json.loads((tmp_path / "scored" / "scores.jsonl").read_text())["step"] == 50
+    (shards / "held_out" / "shard_00000.npz").unlink()
+    run(replace(plan, training=replace(plan.training, score_steps=51)), shards, tmp_path / "plain")
+    assert not (tmp_path / "plain" / "scores.jsonl").exists()
+    for name in ("scored/pictures_000050.png", "plain/pictures_000050.png", "plain/pictures_000051.png"):
+        assert cv2.imread(str(tmp_path / name)).shape == (448, 448, 3)  # two crops; 2D joints above, projected below
+
+
 def test_a_plan_from_yaml(tmp_path):
     path = tmp_path / "plan.yaml"
     path.write_text("network: {base: paper, coarse_vertices: 98}\ntraining: {steps: 9}\nloss: {edges: 2.0}\n")
@@ -193,9 +205,15 @@ def test_a_plan_from_yaml(tmp_path):
     path.write_text("training: {stepps: 9}\n")
     with pytest.raises(InputError, match="steps"):
         read_plan(path)
-    path.write_text("trainings: {}\n")
-    with pytest.raises(InputError, match="parts"):
-        read_plan(path)
+    for text, named in (
+        ("trainings: {}", "parts"),
+        ("training: 9", "'training' needs lines"),
+        ("network: {base: papers}", "did you mean 'paper'"),
+        ("network: {feature_channels: [8, 0]}", "'feature_channels' is 0"),
+    ):
+        path.write_text(text)
+        with pytest.raises(InputError, match=named):
+            read_plan(path)
 
 
 # Weights
@@ -218,6 +236,14 @@ def test_weights_come_back_in_half_precision(weights):
         torch.testing.assert_close(a.half().float(), b)
 
 
+def in_header(old, new):
+    def change(arrays):
+        assert old in str(arrays["header"])
+        arrays["header"] = np.array(str(arrays["header"]).replace(old, new))
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
@@ -231,6 +257,20 @@ def test_weights_come_back_in_half_precision(weights):
         (lambda a: a.update(header=np.array(str(a["header"]).replace('"version": 1', '"version": 2'))), "version 2"),
         (lambda a: a.update(header=np.array(str(a["header"]).replace("778", "700"))), "700 vertices"),
         (lambda a: a.update(header=np.array("{}")), "not a file of HandOS weights"),
+        (
+            in_header('"coarse_vertices": 20', '"coarse_vertices": -3'),
+            "'coarse_vertices' is -3: its range is 0 to inf; ",
+        ),
+        (in_header('"coarse_vertices": 20', '"coarse_vertices": 1'), "coarse_vertices 1: give 0 for all, or at least"),
+        (in_header('"coarse_vertices": 20', '"coarse_vertices": 900'), "coarse_vertices 900: .* 778; train"),
+        (in_header('"residual_share": 1.0', '"residual_share": 7'), "'residual_share' is 7.0: its range is 0 to 1; "),
+        (in_header('"width": 32', '"width": 1000000000'), "'width' is 1000000000: its range"),
+        (in_header('"width": 32', '"width": "wide"'), "'width' is 'wide': give a whole number"),
+        (in_header('"width": 32', '"widht": 32'), "'widht': did you mean 'width'"),
+        (in_header('"feature_channels": [112, 192]', '"feature_channels": [112, -1]'), "'feature_channels' is -1"),
+        (in_header('"feature_channels": [112, 192]', '"feature_channels": []'), "as many of one as of the other"),
+        (in_header('"query_channels": [1152, 126]', '"query_channels": [1152]'), "give two"),
+        (in_header('"card": {"step": 3}', '"card": [3]'), "no sizes or no card"),
     ],
 )
 def test_foreign_weights_are_refused_by_name(weights, change, named):
@@ -240,8 +280,9 @@ def test_foreign_weights_are_refused_by_name(weights, change, named):
     change(arrays)
     with path.open("wb") as file:
         np.savez(file, **arrays)
-    with pytest.raises(InputError, match=named):
+    with pytest.raises(InputError, match=named) as refused:
         load_weights(path)
+    assert str(path) in str(refused.value) and "./hoi train handos" in str(refused.value)
 
 
 def test_missing_and_truncated_weights(weights, tmp_path):
@@ -249,5 +290,10 @@ def test_missing_and_truncated_weights(weights, tmp_path):
     with pytest.raises(InputError, match="are missing"):
         load_weights(tmp_path / "none.npz")
     path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="its 2000 bytes are cut off, damaged or no such weights; copy the file again"):
         load_weights(path)
+    np.save(tmp_path / "w.npy", np.zeros(3))
+    with pytest.raises(InputError, match="no such weights"):
+        load_weights(tmp_path / "w.npy")
+    with pytest.raises(InputError, match=r"cannot be read .*directory.*: check the path"):
+        load_weights(tmp_path)
