@@ -30,6 +30,8 @@ class FollowedObject:
 
     def __init__(self, object_id: int, pose: np.ndarray) -> None:
         self.object_id, self.pose = object_id, pose
+        self.met_at = pose
+        """(4, 4) its first pose."""
         self.points, self.prior = np.zeros((0, 3)), np.zeros((0, 3))
         self.information, self.prior_information = np.zeros((0, 3, 3)), np.zeros((0, 3, 3))
         self.pixels = np.zeros((0, 2))
