@@ -9,8 +9,9 @@ import numpy as np
 from hoi_ros.datatypes import HandEstimate
 from hoi_ros.geometry import invert_transform, make_transform, so3_exp, so3_log, transform_points
 
-SHARE = 0.5
-AGREE_RAD, APART_RAD = np.radians(40.0), np.radians(80.0)
+PLACE_SHARE, TURN_SHARE = 0.5, 0.3
+"""How far the place of the middle, and the turn, go to where the hand has them."""
+AGREE_RAD, APART_RAD = np.radians(25.0), np.radians(50.0)
 """Up to the first the two are averaged; beyond the second the fingers turn the thing, and the hand says nothing."""
 
 
@@ -44,7 +45,7 @@ class RigidGrip:
             self._hand_track_id, self._T_hand_object = hand.track_id, invert_transform(T_camera_hand) @ T_camera_object
         carried = T_camera_hand @ self._T_hand_object
         turn = so3_log(carried[:3, :3] @ T_camera_object[:3, :3].T)
-        share = SHARE * float(np.clip((APART_RAD - np.linalg.norm(turn)) / (APART_RAD - AGREE_RAD), 0, 1))
+        share = float(np.clip((APART_RAD - np.linalg.norm(turn)) / (APART_RAD - AGREE_RAD), 0, 1))
         middle, wanted = (transform_points(pose, middle_object[None])[0] for pose in (T_camera_object, carried))
-        rotation = so3_exp(share * turn) @ T_camera_object[:3, :3]
-        return make_transform(rotation, middle + share * (wanted - middle) - rotation @ middle_object)
+        rotation = so3_exp(TURN_SHARE * share * turn) @ T_camera_object[:3, :3]
+        return make_transform(rotation, middle + PLACE_SHARE * share * (wanted - middle) - rotation @ middle_object)

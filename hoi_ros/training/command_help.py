@@ -4,7 +4,8 @@ HANDOS_HELP = """stages, in this order:
   1. crops     shards of synthetic hands, by './hoi train crops'; or --stream, which makes them while training
   2. mesh      config/handos_compact.yaml: joints, vertices and camera
   3. more      config/handos_more.yaml: goes on from runs/compact with more held things, then averages with it
-  4. heads     config/handos_heads.yaml: contact and masks on the weights that ship, which stay; shards with --detail
+  4. heads     config/handos_heads.yaml, then config/handos_last_heads.yaml: contact and masks on the weights that
+               ship, which stay; shards with --detail
   One stage instead, on whole pictures before your own detector: config/handos_paper_2d.yaml (joints in 2D), then
   config/handos_paper.yaml, which starts from the checkpoint of the first (start_from).
 

@@ -7,7 +7,7 @@ import scenes
 from pytest import approx
 
 from hoi_ros.geometry import make_transform, rotation_angle, so3_exp, transform_points
-from hoi_ros.tracking.pointmap_grip import APART_RAD, RigidGrip
+from hoi_ros.tracking.pointmap_grip import APART_RAD, PLACE_SHARE, TURN_SHARE, RigidGrip
 
 MIDDLE = np.array([0.01, -0.02, 0.03])
 START = make_transform(so3_exp(np.array([0.2, 0.1, -0.3])), np.array([0.05, 0.0, 0.6]))
@@ -30,14 +30,15 @@ def test_as_tracked_while_hand_and_object_move_as_one():
         assert np.allclose(found, pose, atol=1e-9)
 
 
-def test_half_way_to_where_the_hand_would_have_carried_it():
+def test_on_the_way_to_where_the_hand_would_have_carried_it():
     grip = RigidGrip()
     grip.averaged(START, MIDDLE, [scenes.hand(HAND, 3)[0]], 3)
     tracked, carried = moved(START, (0.4, 0, 0), (0, 0, 0.02)), moved(START, (0, 0, 0), (0, 0, 0.04))
     found = grip.averaged(tracked, MIDDLE, [scenes.hand(moved(HAND, (0, 0, 0), (0, 0, 0.04)), 3)[0]], 3)
-    assert turn_between(found, tracked) == approx(0.2) and turn_between(found, carried) == approx(0.2)
+    assert turn_between(found, tracked) == approx(0.4 * TURN_SHARE)
+    assert turn_between(found, carried) == approx(0.4 * (1 - TURN_SHARE))
     middles = [transform_points(pose, MIDDLE[None])[0] for pose in (found, tracked, carried)]
-    assert np.allclose(middles[0], (middles[1] + middles[2]) / 2)
+    assert np.allclose(middles[0], middles[1] + PLACE_SHARE * (middles[2] - middles[1]))
 
 
 def test_what_fingers_turn_is_left_as_tracked():
