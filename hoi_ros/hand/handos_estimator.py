@@ -79,8 +79,13 @@ def create_crop_reader(content: WeightsFile, config: HandConfig, device: str) ->
         return FeatureReader(NumpyDecoder(content), config.threads, masks)
     from hoi_ros.hand.torch_decoder import DeviceCropReader, TorchDecoder
 
-    decoder = TorchDecoder(content, engine) if device == "cpu" else DeviceCropReader(content, engine, device)
-    reader: CropReader = FeatureReader(decoder, config.threads) if isinstance(decoder, TorchDecoder) else decoder
+    decoder: TorchDecoder | DeviceCropReader
+    reader: CropReader
+    if device == "cpu":
+        decoder = TorchDecoder(content, engine)
+        reader = FeatureReader(decoder, config.threads)
+    else:
+        reader = decoder = DeviceCropReader(content, engine, device)
     # A new hand is looked for in as many palms as hands are wanted, and one more.
     return CropBatches(reader, config.max_hands + 1) if decoder.builds_for_shapes else reader
 

@@ -216,10 +216,11 @@ class ObjectReconstructor:
         assert known.anew is not None
         fusion = known.anew.result()
         since = [kept for kept in known.kept.frames if kept.stamp_ns not in known.in_anew]
-        for kept in since[:most]:
+        added = since[:most]
+        for kept in added:
             fusion.add(*kept.frame())
-        known.in_anew |= {kept.stamp_ns for kept in since[:most]}
-        if len(since) > len(since[:most]):
+        known.in_anew |= {kept.stamp_ns for kept in added}
+        if len(added) < len(since):
             return
         known.anew = None
         fusion.frames = max(known.fusion.frames, fusion.frames)

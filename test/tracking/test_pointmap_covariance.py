@@ -26,7 +26,7 @@ def test_as_met_the_doubt_lies_along_the_ray():
     assert along == approx(SHARE * AWAY_M, rel=0.02) and max(across, up) < 0.2 * along
 
 
-def test_half_a_turn_doubles_nothing_but_the_ray():
+def test_after_half_a_turn_both_errors_add_up_along_the_ray():
     across, up, along = sigmas(180)
     assert along == approx(np.sqrt(3) * SHARE * AWAY_M, rel=0.02) and max(across, up) < 0.2 * along
 
