@@ -10,7 +10,9 @@ given`: all distances multiplied by what makes that of the first tracked frame t
 leaves the scale open. `beyond 3 sigma`: tracked frames whose turn, and whose place of the object's middle, is further
 off than three stated sigmas; beside it the stated sigmas' medians, since a large one is never exceeded. Frames in which
 nothing is tracked though something is held count as the worst value, a film that never starts as 0.
-Relative rotation as SHOWMe scores it: between frames 1, 10 and 30 apart. --network is that of the tracker, the one
+Relative rotation as SHOWMe scores it: between frames 1, 10 and 30 apart. `mesh`: the fused surface as it lies after
+that tie; `shape`: after HOLD's alignment with scale, so that a wrong tie does not hide it; `hand and object`: their
+union as SHOWMe scores it, the holder's hand carried into the object's frame. --network is that of the tracker, the one
 that ships by default; with --pairs also its motion between two views of things not trained on, with --rgbd also its
 relief on real colour against real depth.
 """
@@ -26,8 +28,9 @@ import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
-from hoi_ros.datatypes import LABEL_OBJECT, ObjectObservation, RgbdFrame, TriangleMesh
-from hoi_ros.evaluation.metrics import area_under_curve, compare_surfaces, sample_surface
+from hoi_ros.datatypes import LABEL_OBJECT, HandEstimate, ObjectObservation, RgbdFrame, TriangleMesh
+from hoi_ros.evaluation.joint_shape import hand_in_object, joint_errors
+from hoi_ros.evaluation.metrics import area_under_curve, compare_surfaces, hold_errors, sample_surface
 from hoi_ros.geometry import invert_transform, rotation_angle, transform_points
 from hoi_ros.hand import HandConfig, create_hand_estimator
 from hoi_ros.reconstruction.reconstructor import ObjectReconstructor
@@ -64,7 +67,7 @@ class Score:
     restarts: int = 0
     tie: np.ndarray | None = None
     object_id: int = 0
-    surface: str = ""
+    surfaces: list[str] = field(default_factory=list)
     scaled_adds_m: list[float] = field(default_factory=list)
     beyond: list[tuple[bool, bool]] = field(default_factory=list)
     """Whether turn and place are further off than three stated sigmas."""
@@ -140,6 +143,43 @@ class Score:
         return out
 
 
+class Grasp:
+    """The hand that holds, found and true, in the object's frame as found and as it is."""
+
+    def __init__(self) -> None:
+        self.object_id = -1
+        self._frames: dict[tuple[str, str], list[tuple[np.ndarray, ...]]] = {}
+        """By found and true side: pose, vertices, true pose, true vertices."""
+
+    def take(self, seen: ObjectObservation, hands: list[HandEstimate], full: RgbdFrame) -> None:
+        """A frame, if the object is tracked in a hand; what was known of an object before is forgotten."""
+        holder = next((hand for hand in hands if hand.track_id == seen.hand_track_id), None)
+        if seen.T_camera_object is None or holder is None or full.truth is None or not full.truth.hands:
+            return
+        if seen.object_id != self.object_id:
+            self.object_id, self._frames = seen.object_id, {}
+        middle = holder.vertices_camera.mean(0)
+        true = min(full.truth.hands, key=lambda hand: float(np.linalg.norm(hand.vertices_camera.mean(0) - middle)))
+        truth = next(iter(full.truth.T_camera_object.values()))
+        row = (seen.T_camera_object, holder.vertices_camera, truth, true.vertices_camera)
+        self._frames.setdefault((holder.handedness, true.handedness), []).append(row)
+
+    def score(self, found: TriangleMesh | None, true: TriangleMesh, faces: dict[str, np.ndarray]) -> str:
+        """Union of hand and object against the true union."""
+        if found is None or not self._frames:
+            return "hand and object: none"
+        sides = max(self._frames, key=lambda pair: len(self._frames[pair]))
+        poses, vertices, true_poses, true_vertices = (np.stack(rows) for rows in zip(*self._frames[sides]))
+        hand, true_hand = (
+            TriangleMesh(hand_in_object(*carried).astype(np.float32), faces[side])
+            for carried, side in zip(((poses, vertices), (true_poses, true_vertices)), sides)
+        )
+        errors = joint_errors(hand, found, true_hand, true)
+        whole, parts = errors.union, (errors.hand.f5_percent, errors.object.f5_percent)
+        distances = f"accuracy {whole.accuracy_mm:.1f} mm, completeness {whole.completeness_mm:.1f} mm"
+        return f"hand and object: {distances}, F5 {whole.f5_percent:.0f} % (hand {parts[0]:.0f}, object {parts[1]:.0f})"
+
+
 def run(scene: str, frames: int, seed: int, meshes: Path | None, masks: bool, network: str) -> dict[str, Score]:
     """Both methods on one simulated thing."""
     replayed = scene.startswith("replay:")
@@ -150,7 +190,7 @@ def run(scene: str, frames: int, seed: int, meshes: Path | None, masks: bool, ne
     points = np.asarray(mesh.vertices, np.float64)[:: max(1, len(mesh.vertices) // 500)]
     tracker = ColorTracker(ColorTrackerConfig(network=network))
     scores, scaled = {"colour": Score(), "hand alone": Score()}, Score()
-    shape, volume = ColorDepth(), ObjectReconstructor(device="cpu")
+    shape, volume, grasp = ColorDepth(), ObjectReconstructor(device="cpu"), Grasp()
     held = round(simulator.scene.held_from_s * simulator.config.fps) if replayed else 0
     first, end = (max(0, held - LEAD), 2 * simulator.once_frames - held) if replayed else (0, frames)
     scale = np.nan
@@ -166,6 +206,8 @@ def run(scene: str, frames: int, seed: int, meshes: Path | None, masks: bool, ne
         depth = shape.depth(frame, seen, tracker.middle_object, tracker.points_object())
         if depth is not None:
             volume.integrate(replace(frame, depth_m=depth), seen)
+        if index >= held:
+            grasp.take(seen, hands, full)
         started = scores["colour"].tie is not None or seen.T_camera_object is not None
         if replayed and index >= held and not started:
             scores["colour"].missed()
@@ -182,7 +224,8 @@ def run(scene: str, frames: int, seed: int, meshes: Path | None, masks: bool, ne
             holder = next((hand for hand in hands if hand.track_id == seen.hand_track_id), hands[0] if hands else None)
             scores["hand alone"].take(index, holder.T_camera_wrist if holder else None, truth, points)
     scores["colour"].scaled_adds_m += scaled.adds_m
-    scores["colour"].surface = _surface_row(volume.extract_mesh(), mesh, scores["colour"].tie)
+    found = volume.extract_mesh()
+    scores["colour"].surfaces = [_surface_row(found, mesh, scores["colour"].tie), grasp.score(found, mesh, faces)]
     return scores
 
 
@@ -213,7 +256,9 @@ def _surface_row(found: TriangleMesh | None, true: TriangleMesh, tie: np.ndarray
     clouds = (sample_surface(placed, found.faces, 20000), sample_surface(true.vertices, true.faces, 20000))
     errors = compare_surfaces(*clouds)
     distances = f"accuracy {errors.accuracy_mm:.1f} mm, completeness {errors.completeness_mm:.1f} mm"
-    return f"mesh: {distances}, F10 {errors.f10_percent:.0f} %"
+    shape = hold_errors(found, true)
+    aligned = f"shape: F5 {shape.f5_percent:.0f} %, F10 {shape.f10_percent:.0f} %"
+    return f"mesh: {distances}, F10 {errors.f10_percent:.0f} %; {aligned}"
 
 
 def _overlap(seen: ObjectObservation, frame: RgbdFrame) -> float:
@@ -309,7 +354,7 @@ def main() -> None:
         ).items():
             print(score.row(name, method), flush=True)
             all_scores.append((method, score))
-            surfaces += [f"{name}: {score.surface}"] if score.surface else []
+            surfaces += [f"{name}: {line}" for line in score.surfaces]
     for method in dict.fromkeys(method for method, _ in all_scores):
         print(_mean_row(method, [score for other, score in all_scores if other == method]))
     print("\n".join(["", *surfaces]))

@@ -1,0 +1,100 @@
+"""Hand and object as one rigid thing, judged as SHOWMe does: the union of both surfaces in the object's frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hoi_ros.datatypes import TriangleMesh
+from hoi_ros.evaluation.alignment import align_with_scale
+from hoi_ros.evaluation.surfaces import ABSENT_SURFACE, SurfaceErrors, compare_surfaces, sample_surface
+from hoi_ros.geometry import invert_transform
+
+SAMPLES, ALIGN_SAMPLES, STARTS = 40_000, 3_000, 60
+
+
+@dataclass(frozen=True)
+class JointErrors:
+    """The union and its two parts, all under the one motion that brings union onto union."""
+
+    union: SurfaceErrors
+    hand: SurfaceErrors
+    object: SurfaceErrors
+
+
+ABSENT_JOINT = JointErrors(ABSENT_SURFACE, ABSENT_SURFACE, ABSENT_SURFACE)
+
+
+def hand_in_object(T_camera_object: np.ndarray, vertices_camera: np.ndarray) -> np.ndarray:
+    """(V, 3) metres, object frame: where a hand that holds rigidly mostly was, each vertex by its median.
+
+    Args:
+        T_camera_object: (N, 4, 4) the object's poses.
+        vertices_camera: (N, V, 3) metres, the hand's vertices in the same frames.
+
+    Raises:
+        ValueError: no frame, or the numbers of frames differ.
+    """
+    if not len(T_camera_object) or len(T_camera_object) != len(vertices_camera):
+        raise ValueError(
+            f"hand_in_object: {len(T_camera_object)} poses and {len(vertices_camera)} hands; give the same frames"
+        )
+    carried = []
+    for pose, vertices in zip(T_camera_object, vertices_camera):
+        inverse = invert_transform(np.asarray(pose, np.float64))
+        carried.append(vertices @ inverse[:3, :3].T + inverse[:3, 3])
+    return np.median(carried, axis=0)
+
+
+def joint_errors(
+    hand: TriangleMesh | None,
+    object_mesh: TriangleMesh | None,
+    true_hand: TriangleMesh,
+    true_object: TriangleMesh,
+    *,
+    starts: int = STARTS,
+) -> JointErrors:
+    """Accuracy, completeness and F-score of hand and object together, after one similarity without reflection.
+
+    Size and place of the whole are forgiven; where the hand lies on the object, and how large the one is beside the
+    other, are not. Surface inside the union, which a scan would not have, counts on both sides. A missing hand or
+    object is the worst value. Source: SHOWMe, Swamy et al., ICCV workshops 2023 (F-score at 5 mm).
+
+    Args:
+        hand: found hand, in the frame of the found object.
+        object_mesh: found object.
+        true_hand: true hand, in the frame of the true object.
+        true_object: true object.
+        starts: first rotations of the alignment, see `align_with_scale`.
+    """
+    if hand is None or object_mesh is None or not len(hand.faces) or not len(object_mesh.faces):
+        return ABSENT_JOINT
+    found, found_is_hand = _union_samples(hand, object_mesh, seed=1)
+    true, true_is_hand = _union_samples(true_hand, true_object, seed=2)
+    scale, rotation, offset = align_with_scale(found[:ALIGN_SAMPLES], true[:ALIGN_SAMPLES], starts=starts)
+    found = scale * found @ rotation.T + offset
+    return JointErrors(
+        compare_surfaces(found, true),
+        compare_surfaces(found[found_is_hand], true[true_is_hand]),
+        compare_surfaces(found[~found_is_hand], true[~true_is_hand]),
+    )
+
+
+def _union_samples(hand: TriangleMesh, object_mesh: TriangleMesh, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Points (SAMPLES, 3) spread evenly over both surfaces in no order, and which of them are the hand's."""
+    areas = [_area(mesh) for mesh in (hand, object_mesh)]
+    count = round(SAMPLES * areas[0] / max(sum(areas), 1e-12))
+    parts = [
+        sample_surface(mesh.vertices, mesh.faces, number, seed)
+        for mesh, number in ((hand, count), (object_mesh, SAMPLES - count))
+    ]
+    points = np.concatenate(parts)
+    order = np.random.default_rng(seed).permutation(len(points))
+    return points[order], order < len(parts[0])
+
+
+def _area(mesh: TriangleMesh) -> float:
+    """Square metres."""
+    a, b, c = mesh.vertices.astype(np.float64)[mesh.faces].transpose(1, 0, 2)
+    return float(np.linalg.norm(np.cross(b - a, c - a), axis=1).sum()) / 2
