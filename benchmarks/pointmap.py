@@ -203,7 +203,7 @@ def run(scene: str, frames: int, seed: int, meshes: Path | None, masks: bool, ne
         begin = time.perf_counter()
         seen = tracker.track(frame, hands, hand_faces=faces)
         scores["colour"].ms.append(1e3 * (time.perf_counter() - begin))
-        depth = shape.depth(frame, seen, tracker.middle_object, tracker.points_object())
+        depth = shape.depth(frame, seen, tracker.middle_object, tracker.pointmap() if seen.is_keyframe else None)
         if depth is not None:
             volume.integrate(replace(frame, depth_m=depth), seen)
         if index >= held:

@@ -50,7 +50,8 @@ class HeldObjectTracker:
         self._depth_seen |= frame.depth_m is not None
         if not self._depth_seen:
             seen = self.from_color.track(frame, hands, hand_faces=hand_faces, init_mask=init_mask)
-            middle, points = self.from_color.middle_object, self.from_color.points_object()
-            return replace(seen, own_depth_m=self._color_depth.depth(frame, seen, middle, points))
+            pointmap = self.from_color.pointmap() if seen.is_keyframe else None
+            depth = self._color_depth.depth(frame, seen, self.from_color.middle_object, pointmap)
+            return replace(seen, own_depth_m=depth)
         seen = self.by_depth.track(frame, hands, hand_faces=hand_faces, init_mask=init_mask)
         return replace(seen, object_id=seen.object_id + self.from_color.objects_met)

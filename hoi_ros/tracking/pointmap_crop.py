@@ -57,11 +57,16 @@ class CropCamera:
         border = tuple(fill) if isinstance(fill, tuple) else (fill,) * 4
         return cv2.warpPerspective(image, to_image, size, flags=method, borderValue=border)
 
-    def paste(self, crop: np.ndarray) -> np.ndarray:
-        """Map (S, S) of the crop back into the real camera's image (H, W), nearest pixel; 0 outside."""
+    def paste(self, crop: np.ndarray, *, nearest: bool = True) -> np.ndarray:
+        """Map (S, S) of the crop back into the real camera's image (H, W), nearest pixel; 0 outside.
+
+        With `nearest` False pixels are interpolated, and those outside take the rim's value.
+        """
         to_image = self.intrinsics.matrix @ self.R_camera_crop @ np.linalg.inv(self.matrix)
         size = (self.intrinsics.width, self.intrinsics.height)
-        return cv2.warpPerspective(crop, to_image, size, flags=cv2.INTER_NEAREST)
+        if nearest:
+            return cv2.warpPerspective(crop, to_image, size, flags=cv2.INTER_NEAREST)
+        return cv2.warpPerspective(crop, to_image, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
     def camera_points(self, points_crop: np.ndarray) -> np.ndarray:
         """Points (..., 3) of the crop's frame in the optical frame."""

@@ -19,6 +19,7 @@ from hoi_ros.tracking.pointmap_motion import MotionConfig
 from hoi_ros.tracking.pointmap_network import PointmapNetwork
 from hoi_ros.tracking.pointmap_object import KeyView
 from hoi_ros.tracking.pointmap_places import unprojected
+from hoi_ros.tracking.pointmap_relief import ConfidentDepth, pointmap_depth
 from hoi_ros.tracking.pointmap_stream import StreamConfig, StreamView, choose_partners, place_view, wants_view
 from hoi_ros.tracking.pointmap_structure import PosePrior
 
@@ -53,7 +54,7 @@ class PointmapGuide:
         self._size = network.config.image_px
         self._config = config or StreamConfig()
         self._count = 0
-        self._known_relief: tuple[int, np.ndarray] | None = None
+        self._known_relief: tuple[int, np.ndarray, np.ndarray] | None = None
 
     def look(
         self, frame: RgbdFrame, hands: Sequence[HandEstimate], mask: np.ndarray, hand_mask: np.ndarray | None = None
@@ -97,14 +98,19 @@ class PointmapGuide:
         seen = ~view.object_mask[row, column]
         if seen.sum() < MIN_HAND_CELLS:
             return None
-        relief = self._relief(view)[row[seen], column[seen]]
+        relief = self._relief(view)[0][row[seen], column[seen]]
         return float(np.median(depth[front][seen] / np.maximum(1 + view.crop.half_tangent * relief, 0.1)))
 
-    def _relief(self, view: StreamView) -> np.ndarray:
-        """(S, S) depth beyond the crop's middle in half crop sides."""
+    def _relief(self, view: StreamView) -> tuple[np.ndarray, np.ndarray]:
+        """(S, S) depth beyond the crop's middle in half crop sides, and (S, S) confidence; the last view's are kept."""
         if self._known_relief is None or self._known_relief[0] != view.index:
-            self._known_relief = (view.index, self._ask(view, view).first[..., 2])
-        return self._known_relief[1]
+            found = self._ask(view, view)
+            self._known_relief = (view.index, found.first[..., 2], found.first_confidence)
+        return self._known_relief[1:]
+
+    def pointmap(self, view: StreamView) -> ConfidentDepth:
+        """Depth of all that the view shows, in its camera's image; of the view looked at last without asking again."""
+        return pointmap_depth(view, *self._relief(view))
 
     def depths(self, view: StreamView, places_px: np.ndarray) -> np.ndarray:
         """(N,) metres along the camera's axis of pixels (N, 2) of the view's frame."""
@@ -112,7 +118,7 @@ class PointmapGuide:
         rays = crop.crop_points(unprojected(places_px, 1.0, crop.intrinsics))
         pixel = np.rint(rays[:, :2] / rays[:, 2:] * crop.focal_px + (self._size - 1) / 2).astype(int)
         column, row = np.clip(pixel, 0, self._size - 1).T
-        return view.depth_m * (1 + crop.half_tangent * self._relief(view)[row, column]) / rays[:, 2]
+        return view.depth_m * (1 + crop.half_tangent * self._relief(view)[0][row, column]) / rays[:, 2]
 
     def depths_beside(
         self, view: StreamView, places_px: np.ndarray, known_px: np.ndarray, known_m: np.ndarray

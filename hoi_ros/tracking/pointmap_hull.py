@@ -1,12 +1,12 @@
-"""Shape from outlines: space that every view allows, seen again as depth for the volume that sensors feed."""
+"""Shape from outlines: space that every view allows bounds the depth that goes to the volume that sensors feed."""
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
 from hoi_ros.datatypes import CameraIntrinsics, ObjectObservation, RgbdFrame
 from hoi_ros.geometry import invert_transform
+from hoi_ros.tracking.pointmap_relief import ConfidentDepth, joined_depth, outline_depth
 
 _EXTENT_OF_LENGTH, _NARROWEST_M, _WIDEST_M = 1.4, 0.09, 0.3
 
@@ -95,31 +95,11 @@ class SilhouetteHull:
         return np.where(mask, large, np.float32(0))
 
 
-def bent_to_points(
-    depth_m: np.ndarray, points_camera: np.ndarray, camera: CameraIntrinsics, reach_px: float = 14.0
-) -> np.ndarray:
-    """Push a hull's depth (H, W) back to known surface points (N, 3) nearby; a hull never lies behind the surface."""
-    z = points_camera[:, 2]
-    front = z > 0.05
-    column = np.rint(points_camera[front, 0] / z[front] * camera.fx + camera.cx).astype(int)
-    row = np.rint(points_camera[front, 1] / z[front] * camera.fy + camera.cy).astype(int)
-    inside = (column >= 0) & (row >= 0) & (column < depth_m.shape[1]) & (row < depth_m.shape[0])
-    row, column, z = row[inside], column[inside], z[front][inside]
-    met = depth_m[row, column] > 0
-    if not met.any():
-        return depth_m
-    weight, push = np.zeros(depth_m.shape, np.float32), np.zeros(depth_m.shape, np.float32)
-    np.add.at(weight, (row[met], column[met]), 1.0)
-    np.add.at(push, (row[met], column[met]), np.clip(z[met] - depth_m[row[met], column[met]], 0, 0.05))
-    blurred_weight, blurred_push = (cv2.GaussianBlur(a, (0, 0), reach_px / 2) for a in (weight, push))
-    floor = 0.15 / (2 * np.pi * (reach_px / 2) ** 2)
-    return np.where(depth_m > 0, depth_m + blurred_push / (blurred_weight + floor), depth_m).astype(np.float32)
-
-
 class ColorDepth:
-    """Gives tracked colour frames the depth that outlines and followed points know, to be fused as a sensor's is."""
+    """Gives key views of a colour track a depth, to be fused as a sensor's is: relief behind the hull's front."""
 
     MIN_VIEWS = 4
+    """Fewer outlines leave a hull that is drawn out along their rays."""
 
     def __init__(self) -> None:
         self._hull: SilhouetteHull | None = None
@@ -130,31 +110,31 @@ class ColorDepth:
         self._hull = None
 
     def depth(
-        self, frame: RgbdFrame, observation: ObjectObservation, middle_object: np.ndarray, points_object: np.ndarray
-    ) -> np.ndarray | None:
-        """(H, W) float32 metres at the object's pixels, 0 elsewhere; None until enough views were seen.
+        self, frame: RgbdFrame, observation: ObjectObservation, middle_object: np.ndarray,
+        pointmap: ConfidentDepth | None = None,
+    ) -> np.ndarray | None:  # fmt: skip
+        """(H, W) float32 metres at the object's pixels, 0 elsewhere; None but at key views.
 
         Args:
             frame: colour.
             observation: tracked, with mask; only key views change the hull.
-            middle_object: (3,) where the grid is laid.
-            points_object: (N, 3) known surface points.
+            middle_object: (3,) the object's middle, where the grid is laid.
+            pointmap: what the network says of this view; without it the outline alone says how it is rounded.
         """
-        pose, mask = observation.T_camera_object, observation.mask
+        pose, mask, camera = observation.T_camera_object, observation.mask, frame.intrinsics
         if pose is None or mask is None:
             return None
         if self._hull is None or observation.object_id != self._object_id:
-            extent = _likely_extent(mask, pose, middle_object, frame.intrinsics)
+            extent = _likely_extent(mask, pose, middle_object, camera)
             self._hull, self._object_id = SilhouetteHull(middle_object, extent), observation.object_id
-        if not observation.is_keyframe:
+        if not observation.is_keyframe or not mask.any():
             return None
-        self._hull.carve(mask, observation.hand_mask, pose, frame.intrinsics)
+        self._hull.carve(mask, observation.hand_mask, pose, camera)
+        depth = outline_depth(mask, float((pose[:3, :3] @ middle_object + pose[:3, 3])[2]), camera)
+        surface = depth.depth_m if pointmap is None else joined_depth(pointmap, depth, mask)
         if self._hull.views < self.MIN_VIEWS:
-            return None
-        depth = self._hull.depth(mask, pose, frame.intrinsics)
-        if len(points_object):
-            depth = bent_to_points(depth, points_object @ pose[:3, :3].T + pose[:3, 3], frame.intrinsics)
-        return depth
+            return surface
+        return np.maximum(surface, self._hull.depth(mask, pose, camera))
 
 
 def _likely_extent(mask: np.ndarray, pose: np.ndarray, middle: np.ndarray, camera: CameraIntrinsics) -> float:

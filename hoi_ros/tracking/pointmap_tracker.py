@@ -38,6 +38,7 @@ from hoi_ros.tracking.pointmap_places import (
     unprojected,
 )
 from hoi_ros.tracking.pointmap_points import adjust, forget_old, point_sigma, pose_covariance, refine
+from hoi_ros.tracking.pointmap_relief import ConfidentDepth
 from hoi_ros.tracking.pointmap_seeding import followed_depths, free_places, neighbour_depths, take_in
 from hoi_ros.tracking.pointmap_stream import StreamView
 from hoi_ros.tracking.pointmap_structure import (
@@ -404,12 +405,12 @@ class ColorTracker:
         """(3,) metres, object frame: where the object's middle is believed to be."""
         return self._object.middle if self._object is not None else np.zeros(3)
 
-    def points_object(self) -> np.ndarray:
-        """(N, 3) followed points that are known to within a few millimetres, object frame."""
-        if self._object is None or not len(self._object.points):
-            return np.zeros((0, 3))
-        weakest = np.linalg.eigvalsh(self._object.information)[:, 0]
-        return self._object.points[weakest > 1 / 0.006**2]
+    def pointmap(self) -> ConfidentDepth | None:
+        """What the network says of the last key view; None without one, or where hand or object showed too little."""
+        if self._object is None or self._guide is None or not self._object.keyframes:
+            return None
+        view = self._object.keyframes[-1].view
+        return None if view is None else self._guide.pointmap(view)
 
 
 def _guide(path: str, device: str) -> PointmapGuide | None:

@@ -85,6 +85,28 @@ def test_depth_is_metric_by_the_hand_and_relief_the_network_s():
     assert guide.look(scene.frames[0], [scene.hands[0]], np.zeros_like(scene.mask(0))) is None
 
 
+def test_a_key_view_s_pointmap_costs_no_further_look_at_it():
+    scene = Scene([0] * 6)
+    asked, tracker = [], ColorTracker(ColorTrackerConfig(network="none"))
+    assert tracker.pointmap() is None
+    tracker._guide = scene.guide()
+    ask = tracker._guide._ask
+    tracker._guide._ask = lambda first, second: asked.append(first.index) or ask(first, second)
+    keys = []
+    for picture, estimate in zip(scene.frames, scene.hands):
+        seen = tracker.track(picture, [estimate])
+        keys.append(seen.is_keyframe)
+        if seen.is_keyframe:
+            before = len(asked)
+            found, true = tracker.pointmap(), scene.depths[picture.index]
+            assert len(asked) == before and found is not None
+            off = (found.depth_m - true)[seen.mask & np.isfinite(true)]
+            assert np.percentile(np.abs(off - np.median(off)), 75) < 0.003
+    assert any(keys)
+    tracker._guide = None
+    assert tracker.pointmap() is None
+
+
 def test_a_view_is_placed_beside_known_ones():
     scene = Scene([0, 15, 40])
     guide = scene.guide()

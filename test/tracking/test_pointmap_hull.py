@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
-import pytest
 from scenes import CAMERA, box_layer, pose
 
 from hoi_ros.datatypes import ObjectObservation, RgbdFrame
-from hoi_ros.geometry import transform_points
-from hoi_ros.tracking.pointmap_hull import ColorDepth, SilhouetteHull, bent_to_points
+from hoi_ros.tracking.pointmap_hull import ColorDepth, SilhouetteHull
+from hoi_ros.tracking.pointmap_relief import ConfidentDepth
 
 HALF = np.array([0.05, 0.035, 0.025])
 TURNS = [(0, 0, 0), (0, 60, 0), (0, 120, 0), (60, 0, 0), (120, 0, 0), (0, 90, 0), (90, 0, 0), (0, 30, 0), (30, 0, 0),
@@ -69,26 +70,57 @@ def test_one_wrong_outline_in_many_does_not_cut_the_shape():
     assert hull.occupied_mask.sum() > 0.7 * before
 
 
-def test_known_points_push_the_hull_back():
-    depth = np.zeros((240, 320), np.float32)
-    depth[80:160, 100:220] = 0.4
-    point = np.array([[0.0, 0.0, 0.42]])
-    bent = bent_to_points(depth, point, CAMERA)
-    assert bent[119, 159] == pytest.approx(0.42, abs=0.005)
-    assert bent[85, 105] == pytest.approx(0.4, abs=1e-3) and (bent[depth == 0] == 0).all()
-    np.testing.assert_allclose(bent_to_points(depth, np.array([[0.0, 0, 0.3]]), CAMERA), depth)
+def tracked(number: int, turn, is_keyframe: bool = True):
+    """Frame, observation and true depth (H, W), inf beside the box."""
+    T = pose(turn)
+    true, color = box_layer(T, HALF)
+    frame = RgbdFrame(np.clip(color, 0, 255).astype(np.uint8), CAMERA, number)
+    return frame, ObjectObservation("tracking", 0, T, mask=np.isfinite(true), is_keyframe=is_keyframe), true
 
 
-def test_frames_get_depth_at_key_views_once_there_are_enough():
+def test_key_views_get_depth_from_their_outline_alone():
     maker, given = ColorDepth(), []
     for number, turn in enumerate(TURNS[:8]):
-        T = pose(turn)
-        true, color = box_layer(T, HALF)
-        mask = np.isfinite(true)
-        frame = RgbdFrame(np.clip(color, 0, 255).astype(np.uint8), CAMERA, number)
-        seen = ObjectObservation("tracking", 0, T, mask=mask, is_keyframe=number != 5)
-        depth = maker.depth(frame, seen, np.zeros(3), transform_points(T, np.zeros((0, 3))))
+        frame, seen, true = tracked(number, turn, is_keyframe=number != 5)
+        depth = maker.depth(frame, seen, np.zeros(3))
         given.append(depth is not None)
-        if number == 7:
-            assert np.median(np.abs(depth - true)[mask & (depth > 0)]) < 0.015
-    assert given == [False, False, False, True, True, False, True, True]
+        if depth is not None:
+            assert ((depth > 0) == seen.mask).all()
+            assert np.median(np.abs(depth - true)[seen.mask]) < 0.025
+    assert given == [True, True, True, True, True, False, True, True]
+
+
+def test_a_confident_pointmap_gives_a_key_view_its_relief():
+    errors = {}
+    for sigma in (0.001, 0.1):
+        frame, seen, true = tracked(0, (15, 40, 0))
+        known = ConfidentDepth(np.where(seen.mask, true, 0).astype(np.float32), np.full(true.shape, np.float32(sigma)))
+        depth = ColorDepth().depth(frame, seen, np.zeros(3), known)
+        off = (depth - true)[seen.mask]
+        errors[sigma] = np.abs(off - np.median(off)).mean()
+    assert errors[0.001] < 0.0005 and errors[0.1] > 0.002
+
+
+def test_nothing_lies_before_the_hull():
+    maker = ColorDepth()
+    for number, turn in enumerate(TURNS):
+        frame, seen, _ = tracked(number, turn)
+        maker.depth(frame, seen, np.zeros(3))
+    frame, seen, true = tracked(20, (10, 45, 0))
+    near = ConfidentDepth(np.where(seen.mask, true - 0.1, 0).astype(np.float32), np.full(true.shape, np.float32(1e-3)))
+    depth = maker.depth(frame, seen, np.zeros(3), near)
+    assert np.median((depth - true)[seen.mask]) > -0.006  # else it would be five centimetres too near
+    assert (depth[~seen.mask] == 0).all()
+
+
+def test_another_object_has_a_hull_of_its_own():
+    maker = ColorDepth()
+    for number, turn in enumerate(TURNS[:6]):
+        frame, seen, _ = tracked(number, turn)
+        maker.depth(frame, seen, np.zeros(3))
+    old = maker._hull
+    frame, seen, _ = tracked(7, TURNS[0])
+    maker.depth(frame, replace(seen, object_id=1), np.zeros(3))
+    assert maker._hull is not old and maker._hull.views == 1
+    maker.reset()
+    assert maker._hull is None
