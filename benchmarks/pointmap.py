@@ -164,9 +164,11 @@ class Grasp:
         row = (seen.T_camera_object, holder.vertices_camera, truth, true.vertices_camera)
         self._frames.setdefault((holder.handedness, true.handedness), []).append(row)
 
-    def score(self, found: TriangleMesh | None, true: TriangleMesh, faces: dict[str, np.ndarray]) -> str:
-        """Union of hand and object against the true union."""
-        if found is None or not self._frames:
+    def score(
+        self, found: TriangleMesh | None, true: TriangleMesh, faces: dict[str, np.ndarray], tie: np.ndarray | None
+    ) -> str:
+        """Union of hand and object against the true union, aligned from the tie of the first tracked frame on."""
+        if found is None or tie is None or not self._frames:
             return "hand and object: none"
         sides = max(self._frames, key=lambda pair: len(self._frames[pair]))
         poses, vertices, true_poses, true_vertices = (np.stack(rows) for rows in zip(*self._frames[sides]))
@@ -174,7 +176,7 @@ class Grasp:
             TriangleMesh(hand_in_object(*carried).astype(np.float32), faces[side])
             for carried, side in zip(((poses, vertices), (true_poses, true_vertices)), sides)
         )
-        errors = joint_errors(hand, found, true_hand, true)
+        errors = joint_errors(hand, found, true_hand, true, invert_transform(tie))
         whole, parts = errors.union, (errors.hand.f5_percent, errors.object.f5_percent)
         distances = f"accuracy {whole.accuracy_mm:.1f} mm, completeness {whole.completeness_mm:.1f} mm"
         return f"hand and object: {distances}, F5 {whole.f5_percent:.0f} % (hand {parts[0]:.0f}, object {parts[1]:.0f})"
@@ -225,7 +227,8 @@ def run(scene: str, frames: int, seed: int, meshes: Path | None, masks: bool, ne
             scores["hand alone"].take(index, holder.T_camera_wrist if holder else None, truth, points)
     scores["colour"].scaled_adds_m += scaled.adds_m
     found = volume.extract_mesh()
-    scores["colour"].surfaces = [_surface_row(found, mesh, scores["colour"].tie), grasp.score(found, mesh, faces)]
+    tie = scores["colour"].tie
+    scores["colour"].surfaces = [_surface_row(found, mesh, tie), grasp.score(found, mesh, faces, tie)]
     return scores
 
 

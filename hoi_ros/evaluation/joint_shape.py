@@ -9,7 +9,7 @@ import numpy as np
 from hoi_ros.datatypes import TriangleMesh
 from hoi_ros.evaluation.alignment import align_with_scale
 from hoi_ros.evaluation.surfaces import ABSENT_SURFACE, SurfaceErrors, compare_surfaces, sample_surface
-from hoi_ros.geometry import invert_transform
+from hoi_ros.geometry import invert_transform, transform_points
 
 SAMPLES, ALIGN_SAMPLES, STARTS = 40_000, 3_000, 60
 
@@ -42,8 +42,7 @@ def hand_in_object(T_camera_object: np.ndarray, vertices_camera: np.ndarray) -> 
         )
     carried = []
     for pose, vertices in zip(T_camera_object, vertices_camera):
-        inverse = invert_transform(np.asarray(pose, np.float64))
-        carried.append(vertices @ inverse[:3, :3].T + inverse[:3, 3])
+        carried.append(transform_points(invert_transform(np.asarray(pose, np.float64)), vertices))
     return np.median(carried, axis=0)
 
 
@@ -52,6 +51,7 @@ def joint_errors(
     object_mesh: TriangleMesh | None,
     true_hand: TriangleMesh,
     true_object: TriangleMesh,
+    T_true_found: np.ndarray | None = None,
     *,
     starts: int = STARTS,
 ) -> JointErrors:
@@ -66,12 +66,16 @@ def joint_errors(
         object_mesh: found object.
         true_hand: true hand, in the frame of the true object.
         true_object: true object.
-        starts: first rotations of the alignment, see `align_with_scale`.
+        T_true_found: (4, 4) known first motion, from which the alignment only descends; None searches through
+            `starts` rotations, and may lay a round hand on a round object.
+        starts: first rotations of the search, see `align_with_scale`.
     """
     if hand is None or object_mesh is None or not len(hand.faces) or not len(object_mesh.faces):
         return ABSENT_JOINT
     found, found_is_hand = _union_samples(hand, object_mesh, seed=1)
     true, true_is_hand = _union_samples(true_hand, true_object, seed=2)
+    if T_true_found is not None:
+        found, starts = transform_points(np.asarray(T_true_found, np.float64), found), 0
     scale, rotation, offset = align_with_scale(found[:ALIGN_SAMPLES], true[:ALIGN_SAMPLES], starts=starts)
     found = scale * found @ rotation.T + offset
     return JointErrors(

@@ -43,6 +43,16 @@ def test_a_true_union_is_perfect_wherever_and_however_large_it_is(seed):
         assert part.accuracy_mm < 1.0 and part.completeness_mm < 1.0 and part.f5_percent > 99.5
 
 
+def test_from_a_known_first_motion_the_alignment_only_descends():
+    T = make_transform(Rotation.random(random_state=5).as_matrix(), np.array([0.3, -0.1, 0.5]))
+    found = [moved(mesh, T, 1.1) for mesh in (HAND, OBJECT)]
+    back = np.linalg.inv(T)
+    near = make_transform(so3_exp(np.array([0.1, -0.15, 0.1])), np.array([0.01, 0, -0.02])) @ back
+    assert joint_errors(*found, HAND, OBJECT, near).union.f5_percent > 99.5
+    over = make_transform(so3_exp(np.array([0, np.pi, 0])), np.zeros(3)) @ back
+    assert joint_errors(*found, HAND, OBJECT, over).union.f5_percent < 95, "a wrong one is not mended by search"
+
+
 def test_a_mirrored_hand_is_no_union():
     mirror = np.float32([1, -1, 1])
     wrong = TriangleMesh(HAND.vertices * mirror, HAND.faces[:, ::-1])
