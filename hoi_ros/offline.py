@@ -144,6 +144,7 @@ class _Run:
         return report
 
     def _report(self) -> dict[str, Any]:
+        focal = self.pipeline.tracker.focal if self.pipeline.tracker is not None else None
         core_s = sum(sum(values) for values in self.stage_ms.values()) / 1e3
         return {
             "source": self.options.source,
@@ -158,10 +159,11 @@ class _Run:
             "device": self.pipeline.device,
             "estimator": choose_estimator(self.options.pipeline.hand),
             "intrinsics_guessed": self.source.intrinsics_guessed,
+            "focal_seen": None if focal is None else {"px": round(focal.focal_px, 1), "sigma": round(focal.sigma, 3)},
             "interrupted": self.interrupted,
             "frames_treated_alone": self.source.independent_frames,
             "frames_left_out": self.source.dropped_frames,
-            "warnings": list(self.source.warnings),
+            "warnings": [*self.source.warnings, *([] if focal is None else [str(focal)])],
         }
 
 

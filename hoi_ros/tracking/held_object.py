@@ -11,6 +11,7 @@ from hoi_ros.datatypes import HandEstimate, ObjectObservation, RgbdFrame
 from hoi_ros.tracking.config import TrackerConfig
 from hoi_ros.tracking.pointmap_config import ColorTrackerConfig
 from hoi_ros.tracking.pointmap_hull import ColorDepth
+from hoi_ros.tracking.pointmap_intrinsics import FocalEstimate
 from hoi_ros.tracking.pointmap_tracker import ColorTracker
 from hoi_ros.tracking.tracker import ObjectTracker
 
@@ -34,6 +35,11 @@ class HeldObjectTracker:
         self.from_color.reset()
         self._color_depth.reset()
         self._depth_seen = False
+
+    @property
+    def focal(self) -> FocalEstimate | None:
+        """What colour alone says of a guessed focal length; None where it was given, or nothing is known yet."""
+        return self.from_color.focal
 
     def close(self) -> None:
         """End the threads."""

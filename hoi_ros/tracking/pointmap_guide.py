@@ -15,6 +15,7 @@ from hoi_ros.geometry import nearest_rigid, rotation_angle
 from hoi_ros.tracking.pointmap_asking import NetworkPairs
 from hoi_ros.tracking.pointmap_checkpoint import load_pointmap_network
 from hoi_ros.tracking.pointmap_crop import hide_background, look_at_box
+from hoi_ros.tracking.pointmap_intrinsics import focal_from_pointmap
 from hoi_ros.tracking.pointmap_motion import MotionConfig
 from hoi_ros.tracking.pointmap_network import PointmapNetwork
 from hoi_ros.tracking.pointmap_object import KeyView
@@ -55,6 +56,24 @@ class PointmapGuide:
         self._config = config or StreamConfig()
         self._count = 0
         self._known_relief: tuple[int, np.ndarray, np.ndarray] | None = None
+        self.sees_focal = network.config.output == "camera"
+        """Whether `focal_px` has an answer: a network that counts from the crop's middle knows of no camera."""
+
+    def focal_px(self, frame: RgbdFrame) -> float:
+        """Focal length that the network reads off the middle square of a picture, pixels; NaN where it cannot.
+
+        Hands and background stay in the picture: it is the room that shows the perspective.
+        """
+        height, width = frame.color.shape[:2]
+        half, camera = (min(height, width) - 1) / 2, frame.intrinsics
+        middle = np.array([camera.cx, camera.cy])
+        crop = look_at_box(np.concatenate([middle - half, middle + half]), camera, self._size, margin=1.0)
+        self._count += 1
+        view = StreamView(self._count, crop, crop.cut(frame.color), np.zeros((self._size,) * 2, bool), 1.0)
+        answer = self._ask(view, view)
+        self._ask.forget(view.index)
+        points = answer.first + [0, 0, 1 / crop.half_tangent]
+        return focal_from_pointmap(points, answer.first_confidence) * camera.fx / crop.focal_px
 
     def look(
         self, frame: RgbdFrame, hands: Sequence[HandEstimate], mask: np.ndarray, hand_mask: np.ndarray | None = None

@@ -26,6 +26,7 @@ from hoi_ros.geometry import (
 )
 from hoi_ros.tracking.likeness import color_shares, likeness
 from hoi_ros.tracking.pointmap_config import ColorTrackerConfig
+from hoi_ros.tracking.pointmap_intrinsics import FocalBelief, FocalEstimate
 from hoi_ros.tracking.pointmap_masks import ColorMasks, ColorView, cut_view
 from hoi_ros.tracking.pointmap_object import FollowedObject, KeyView
 from hoi_ros.tracking.pointmap_places import (
@@ -74,6 +75,7 @@ class ColorTracker:
         self._guide = _guide(self._config.network, device) if self._config.network else None
         self._load_shipped = None if self._config.network else device  # once something is held
         self._object_id = -1
+        self._focal: FocalBelief | None = None
         self.reset()
 
     @property
@@ -118,6 +120,8 @@ class ColorTracker:
         self._masks.watch(frame, hands, self._taken)
         self._taken = None
         result = self._next(frame, gray, hands, hand_faces)
+        if result.is_keyframe and frame.intrinsics.guessed:
+            self._learn_focal(frame)
         self._gray = gray
         return result
 
@@ -399,6 +403,20 @@ class ColorTracker:
 
     def _idle(self, state: str, message: str, hand_mask: np.ndarray | None = None) -> ObjectObservation:
         return ObjectObservation(state, max(self._object_id, 0), hand_mask=hand_mask, message=message)
+
+    def _learn_focal(self, frame: RgbdFrame) -> None:
+        """Ask a network that knows of cameras about the one that was guessed."""
+        if self._guide is None or not self._guide.sees_focal:
+            return
+        if self._focal is None or self._focal.guess != frame.intrinsics:
+            self._focal = FocalBelief(frame.intrinsics)
+        if not self._focal.settled:
+            self._focal.learn(self._guide.focal_px(frame))
+
+    @property
+    def focal(self) -> FocalEstimate | None:
+        """What the network's pictures say of a guessed focal length, once they are enough; poses do not change."""
+        return self._focal.estimate if self._focal is not None and self._focal.settled else None
 
     @property
     def middle_object(self) -> np.ndarray:

@@ -9,10 +9,7 @@ from hoi_ros.geometry import invert_transform, make_transform, rotation_angle, s
 from hoi_ros.tracking.pointmap_motion import (
     MotionConfig,
     fit_motion,
-    focal_from_pointmap,
     fuse_poses,
-    perspective_from_centred,
-    scale_from_hand,
     similarity,
 )
 
@@ -204,45 +201,6 @@ def test_poses_fuse_by_what_they_know_and_a_wrong_one_is_outvoted():
     assert information[0, 0] > 2e6
     sure, _, _ = fuse_poses([poses[0], poses[1]], [good * 1e4, good * 1e-4])
     np.testing.assert_allclose(sure, poses[0], atol=1e-5)
-
-
-def test_the_focal_length_is_read_off_a_pointmap():
-    rng = np.random.default_rng(0)
-    focal = 310.0
-    v, u = np.mgrid[:96, :128].astype(float)
-    depth = 0.5 + 0.1 * rng.random((96, 128))
-    points = np.stack([(u - 63.5) / focal * depth, (v - 47.5) / focal * depth, depth], -1) * 2.3
-    assert focal_from_pointmap(points, np.ones((96, 128))) == pytest.approx(focal, rel=1e-6)
-    noisy = points + rng.normal(size=points.shape) * 0.01
-    assert focal_from_pointmap(noisy, np.ones((96, 128))) == pytest.approx(focal, rel=0.01)
-    noisy[rng.random((96, 128)) < 0.1] += 0.5
-    assert focal_from_pointmap(noisy, np.ones((96, 128))) == pytest.approx(focal, rel=0.05)
-    assert np.isnan(focal_from_pointmap(-points, np.ones((96, 128))))
-
-
-def test_perspective_is_read_off_a_centred_pointmap():
-    rng = np.random.default_rng(0)
-    axis = (np.arange(64) - 31.5) / 32
-    grid = np.stack(np.meshgrid(axis, axis), -1)
-    z = 0.5 * np.sin(3 * grid[..., :1]) + 0.3 * grid[..., 1:]
-    points = np.concatenate([grid * (1 + 0.27 * z), z], -1)
-    assert perspective_from_centred(points, np.ones((64, 64))) == pytest.approx(0.27, rel=1e-6)
-    points += rng.normal(size=points.shape) * 0.005
-    assert perspective_from_centred(points, np.ones((64, 64))) == pytest.approx(0.27, rel=0.1)
-
-
-def test_the_hand_gives_the_scale():
-    rng = np.random.default_rng(0)
-    axis = (np.arange(48) - 23.5) / 24 * 0.25
-    rays = np.concatenate([np.stack(np.meshgrid(axis, axis), -1), np.ones((48, 48, 1))], -1)
-    depth = 0.45 + 0.03 * np.cos(20 * rays[..., 0]) + 0.2 * rays[..., 1] ** 2
-    points = rays * depth[..., None] / 0.137
-    hand = rays[..., 0] < 0
-    mesh = np.where(rays[..., 0] < 0.1, depth, np.inf) + rng.normal(size=(48, 48)) * 0.003
-    mesh[hand & (rng.random((48, 48)) < 0.2)] += 0.05
-    fit = scale_from_hand(points, np.ones((48, 48)), hand, mesh, rays)
-    assert fit.converged and fit.scale == pytest.approx(0.137, rel=0.02)
-    assert np.linalg.norm(fit.apply(points[~hand]) - (rays * depth[..., None])[~hand], axis=1).max() < 0.006
 
 
 def test_fits_are_the_same_every_time():
