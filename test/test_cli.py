@@ -1,5 +1,6 @@
 """The command line: settings reach the parts, bad input gets one line and exit code 2."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -136,3 +137,18 @@ def test_an_error_on_the_way_leaves_no_folder(capsys, tmp_path: Path):
     out = tmp_path / "new" / "o"
     refused(capsys, "run", "sim:empty", "--out", str(out), "--box", "900", "900", "950", "950", "--quiet")
     assert not out.parent.exists()
+
+
+def test_a_run_tells_the_focal_length_that_was_seen(capsys, tmp_path: Path, monkeypatch):
+    from hoi_ros.tracking import HeldObjectTracker
+    from hoi_ros.tracking.pointmap_intrinsics import FocalEstimate
+
+    seen = FocalEstimate(612.4, 0.08, 554.3, 55.2)
+    arguments = ["run", "sim:empty", "--frames", "1", "--no-overlay", "--quiet", "--out"]
+    for name, value in (("known", seen), ("unknown", None)):
+        monkeypatch.setattr(HeldObjectTracker, "focal", value)
+        assert cli.main([*arguments, str(tmp_path / name)]) == 0
+        report = json.loads((tmp_path / name / "report.json").read_text())
+        assert report["focal_seen"] == (None if value is None else {"px": 612.4, "sigma": 0.08})
+        assert ("focal length looks like 612 px +- 8 %" in capsys.readouterr().out) == (value is not None)
+        assert (str(seen) in report["warnings"]) == (value is not None)

@@ -165,8 +165,8 @@ class TrackerNode(FrameNode):
             self.diagnostics.over("color_alone")
         else:
             self.diagnostics.say("color_alone", COLOR_ALONE, "info")
-        if self.tracker.focal is not None:
-            self.diagnostics.note("focal_length", str(self.tracker.focal))
+            if self.tracker.focal is not None:
+                self.diagnostics.note("focal_length", str(self.tracker.focal))
         self.publish_observation(record, observation)
         if self.bus is not None:
             self.bus.objects.put(ObjectFrame(frame, record.hands, record.faces, observation))

@@ -1,6 +1,7 @@
 """Tracker, reconstruction and composition around cores that give known answers."""
 
 import time
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -29,6 +30,7 @@ from hoi_ros.nodes.hand_node import HandNode
 from hoi_ros.nodes.qos import LATCHED, RESULT
 from hoi_ros.nodes.reconstruction_node import ReconstructionNode
 from hoi_ros.nodes.tracker_node import TrackerNode
+from hoi_ros.tracking.pointmap_intrinsics import FocalEstimate
 
 pytestmark = pytest.mark.ros
 MS = 1_000_000
@@ -54,6 +56,8 @@ def number_of(frame):
 
 class KnownTracker:
     """Pose by number; lost in LOST; remembers exactly what it was given."""
+
+    focal = None
 
     def __init__(self, config=None, device="auto", *, live=False):
         self.seen = {}
@@ -299,6 +303,18 @@ def test_no_object_is_followed_through_photos(ros, cores):
     tracker = pipeline.nodes["tracker_node"]
     assert pipeline.finished and tracker.diagnostics.frames == len(cores[0])
     assert tracker._observation.state == "waiting" and "alone" in tracker._observation.message
+    pipeline.close()
+
+
+def test_a_focal_length_that_was_seen_is_said_where_depth_is_missing(ros, cores, monkeypatch):
+    blind = [replace(frame, depth_m=None) for frame in cores[0]]
+    source = camera_node.open_source("rgbd:x", None)
+    monkeypatch.setattr(source, "frames", blind, raising=True)
+    monkeypatch.setattr(camera_node, "open_source", lambda spec, config: source)
+    monkeypatch.setattr(KnownTracker, "focal", FocalEstimate(612.4, 0.08, 554.3, 55.2))
+    pipeline = ComposedPipeline({"camera_node": {"source": "rgbd:x", "pace": "consumed", "stamps": "source"}})
+    pipeline.spin(10.0)
+    assert "612 px +- 8 %" in pipeline.nodes["tracker_node"].diagnostics._values["focal_length"]
     pipeline.close()
 
 
