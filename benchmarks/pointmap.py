@@ -1,7 +1,7 @@
 """Tracking and reconstruction from colour alone: depth is withheld from the simulator's scenes.
 
     python benchmarks/pointmap.py [--scenes rotate:box replay:FILE.npz#12 ...] [--frames 120] [--masks] [--meshes DIR]
-        [--network FILE|none] [--pairs 60] [--rgbd DIR]
+        [--network FILE|none] [--pairs 60] [--rgbd DIR] [--focal]
 
 Hands are HandOS' without depth. The object frame is tied to the true one in the first tracked frame, then nothing is
 fitted; of captured grasps the frames count in which the hand holds the thing, forth and back. `hand alone`: the object
@@ -14,7 +14,8 @@ Relative rotation as SHOWMe scores it: between frames 1, 10 and 30 apart. `mesh`
 that tie; `shape`: after HOLD's alignment with scale, so that a wrong tie does not hide it; `hand and object`: their
 union as SHOWMe scores it, the holder's hand carried into the object's frame. --network is that of the tracker, the one
 that ships by default; with --pairs also its motion between two views of things not trained on, with --rgbd also its
-relief on real colour against real depth.
+relief on real colour against real depth. --focal asks the scenes instead what tells the camera's focal length
+(`pointmap_focal.py`): each is guessed a quarter wrong, and `follows the truth` is 1 where an answer changes as it does.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from pointmap_focal import measure as measure_focal
 from scipy.spatial import cKDTree
 
 from hoi_ros.datatypes import LABEL_OBJECT, HandEstimate, ObjectObservation, RgbdFrame, TriangleMesh
@@ -341,7 +343,11 @@ def main() -> None:
     parser.add_argument("--network", default="", help="pointmap network; '' is the one that ships, 'none' for none")
     parser.add_argument("--pairs", type=int, default=0, help="pairs that the network is weighed on by itself")
     parser.add_argument("--rgbd", type=Path, help="folder of real frames with depth, for the network")
+    parser.add_argument("--focal", action="store_true", help="what tells the focal length, instead of tracking")
     options = parser.parse_args()
+    if options.focal:
+        print(measure_focal(options.scenes, options.frames, options.seed, options.meshes, options.masks))
+        return
     if options.scenes:
         columns = ("scene", "method", "tracked", "missed / new ids / carried by the hand",
                    "relative rotation deg, 1 / 10 / 30 frames",
