@@ -222,4 +222,4 @@ def _table(films: list[Answers]) -> str:
 
 def _slope(x: np.ndarray, y: np.ndarray) -> float:
     both = np.isfinite(x) & np.isfinite(y)
-    return float(np.polyfit(x[both], y[both], 1)[0]) if np.ptp(x[both]) > 0 else float("nan")
+    return float(np.polyfit(x[both], y[both], 1)[0]) if len(set(x[both])) > 1 else float("nan")
