@@ -1,6 +1,9 @@
 """Pairs of views of held things with exact pointmaps, made by the simulator as fast as they are used.
 
 Pair number i is the same whenever it is asked for: training resumes where it stopped and shuffles nothing.
+
+The motion between the views is the object's. A hand's pixels of the second view have a point only where that hand holds
+the object as it did in the first view; a hand that took it anew, slipped along it or let go says nothing of its motion.
 """
 
 from __future__ import annotations
@@ -14,15 +17,17 @@ import cv2
 import numpy as np
 
 from hoi_ros.config import setting
-from hoi_ros.datatypes import LABEL_BACKGROUND, LABEL_OBJECT, RgbdFrame
-from hoi_ros.geometry import invert_transform, rotation_angle
+from hoi_ros.datatypes import LABEL_BACKGROUND, LABEL_LEFT_HAND, LABEL_OBJECT, LABEL_RIGHT_HAND, RgbdFrame
+from hoi_ros.geometry import invert_transform, rotation_angle, transform_points
 from hoi_ros.simulation import Simulator, SimulatorConfig, object_names
 from hoi_ros.simulation.objects import load_object
+from hoi_ros.simulation.scene_grasp import GraspScene
 from hoi_ros.tracking.pointmap_crop import CropCamera, hide_background, look_at_box
 from hoi_ros.training.pointmap_appearance import PairLook, backdrop, photographed
 from hoi_ros.training.pointmap_shapes import write_random_object
 
 OBJECT_CLASS, HAND_CLASS = 1, 2
+HAND_LABELS = {"left": LABEL_LEFT_HAND, "right": LABEL_RIGHT_HAND}
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,12 @@ class PairConfig:
     open_sequences: int = setting(8, "things held at a time; consecutive pairs show different ones", low=1)
     built_in_share: float = setting(0.0, "share of built-in objects among the random ones", low=0.0, high=1.0)
     handover_share: float = setting(0.15, "share of sequences with two hands", low=0.0, high=1.0)
+    regrasp_share: float = setting(
+        0.2, "share of sequences in which a thing is lifted, put down, taken anew and handed over", low=0.0, high=1.0
+    )
+    grip_slip_m: float = setting(
+        0.01, "mean shift of a hand's joints against the thing from which its grip counts as another", low=0.0, high=1.0
+    )
     max_turn_deg: float = setting(75.0, "largest rotation of the object between the two views", low=1.0, high=180.0)
     roll_deg: float = setting(40.0, "largest turn of each crop about its axis", low=0.0, high=180.0)
     masked_share: float = setting(0.5, "share of pairs whose background is hidden", low=0.0, high=1.0)
@@ -52,7 +63,7 @@ class Pair:
     points: np.ndarray
     """(2, S, S, 3) float32, first view's frame: about the crop's middle at the thing's depth, in half crop sides."""
     valid_mask: np.ndarray
-    """(2, S, S) bool: pixels of hand or object, which have a point."""
+    """(2, S, S) bool: pixels of hand or object that have a point; the second view's hands in another grip have none."""
     classes: np.ndarray
     """(2, S, S) uint8: 0 background, 1 object, 2 hand."""
     T_first_second: np.ndarray
@@ -96,7 +107,7 @@ class PairStream:
 def make_sequence(number: int, config: PairConfig) -> list[RgbdFrame]:
     """Pictures of a new thing in a new hand, over the whole course of the scene; only those that show the thing."""
     rng = np.random.default_rng([config.seed, 42, number])
-    scene = "handover" if rng.random() < config.handover_share else "rotate"
+    scene = _scene(float(rng.random()), config)
     settings = SimulatorConfig(
         seed=int(rng.integers(1 << 30)), width=config.picture_width, height=config.picture_width * 3 // 4,
         depth_noise=False, moving_camera=bool(rng.random() < 0.2), light_changes=True,
@@ -109,10 +120,27 @@ def make_sequence(number: int, config: PairConfig) -> list[RgbdFrame]:
             item = str(write_random_object(Path(folder) / f"thing_{number}.ply", int(rng.integers(1 << 30))))
         simulator = Simulator(f"{scene}:{item}", settings)
         load_object.cache_clear()
-    step = simulator.loop_frames / config.frames_per_sequence
-    indices = [int((k + rng.random()) * step) for k in range(config.frames_per_sequence)]
+    moments = _held_moments(simulator)
+    step = len(moments) / config.frames_per_sequence
+    indices = [int(moments[int((k + rng.random()) * step)]) for k in range(config.frames_per_sequence)]
     frames = [simulator.frame(index) for index in indices]
     return [f for f in frames if f.truth is not None and (f.truth.labels == LABEL_OBJECT).sum() > 40]
+
+
+def _scene(drawn: float, config: PairConfig) -> str:
+    """Name of a sequence's scene by a number drawn evenly from 0 to 1."""
+    if drawn < config.handover_share:
+        return "handover"
+    return "grasp" if drawn < config.handover_share + config.regrasp_share else "rotate"
+
+
+def _held_moments(simulator: Simulator) -> np.ndarray:
+    """Numbers of a loop's frames in which a hand holds the thing."""
+    moments = np.arange(simulator.loop_frames)
+    if not isinstance(simulator.scene, GraspScene):
+        return moments
+    times = moments / simulator.loop_frames * simulator.scene.period_s
+    return moments[[bool(simulator.scene.held_by(float(time))) for time in times]]
 
 
 def make_pair(frames: Sequence[RgbdFrame], size_px: int, rng: np.random.Generator, config: PairConfig) -> Pair | None:
@@ -122,7 +150,7 @@ def make_pair(frames: Sequence[RgbdFrame], size_px: int, rng: np.random.Generato
     first, second, poses = _draw(frames, rng, config)
     crops = [_random_crop(f, size_px, rng, config) for f in (first, second)]
     masked, look = rng.random() < config.masked_share, PairLook.drawn(rng)
-    pictures, classes, depths = [], [], []
+    pictures, classes, depths, seen = [], [], [], []
     for frame, crop in zip((first, second), crops):
         assert frame.truth is not None
         labels = crop.cut(frame.truth.labels, nearest=True)
@@ -130,10 +158,31 @@ def make_pair(frames: Sequence[RgbdFrame], size_px: int, rng: np.random.Generato
         depths.append(crop.depth_along_crop(crop.cut(frame.truth.depth_m, nearest=True)))
         classes.append(label.astype(np.uint8))
         pictures.append(_picture(frame, crop, label > 0, masked, look, rng, config))
+        seen.append(labels)
     valid = np.stack([(c > 0) & (d > 0) for c, d in zip(classes, depths)])
     if min(valid.sum((1, 2))) < 0.02 * size_px**2 or min((c == OBJECT_CLASS).sum() for c in classes) < 12:
         return None
+    for hand_label in other_grips(first, second, config.grip_slip_m):
+        valid[1] &= seen[1] != hand_label
     return _finished(pictures, classes, depths, valid, crops, poses)
+
+
+def other_grips(first: RgbdFrame, second: RgbdFrame, slip_m: float) -> list[int]:
+    """Labels of hands whose joints lie elsewhere against the object than in the first frame, by `slip_m` on average."""
+    before, after = _joints_object(first), _joints_object(second)
+    return [
+        label
+        for label, joints in after.items()
+        if label not in before or np.linalg.norm(joints - before[label], axis=1).mean() > slip_m
+    ]
+
+
+def _joints_object(frame: RgbdFrame) -> dict[int, np.ndarray]:
+    """Label of each hand to its joints (21, 3), object frame, metres."""
+    assert frame.truth is not None
+    T_object_camera = invert_transform(next(iter(frame.truth.T_camera_object.values())))
+    hands = frame.truth.hands
+    return {HAND_LABELS[hand.handedness]: transform_points(T_object_camera, hand.joints_camera) for hand in hands}
 
 
 def _draw(

@@ -190,7 +190,7 @@ def test_a_stem_of_convolutions_needs_a_patch_that_halves():
 
 def test_the_network_that_ships_sees_relief_and_turns_of_things_not_trained_on():
     config = PairConfig(seed=9000, max_turn_deg=45.0, roll_deg=5.0, new_background_share=0.0, masked_share=1.0,
-                        harshness=0.2, handover_share=0.0, open_sequences=3)  # fmt: skip
+                        harshness=0.2, handover_share=0.0, regrasp_share=0.0, open_sequences=3)  # fmt: skip
     network = load_pointmap_network(SHIPPED)
     stream, rows = PairStream(network.config.image_px, config), []
     for number in range(12):

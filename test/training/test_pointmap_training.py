@@ -29,7 +29,12 @@ from hoi_ros.training.pointmap_trainer import (
 
 NETWORK = PointmapNetworkConfig(8, 32, 48, 2, 2, 48, 2, 2)
 PAIRS = PairConfig(
-    picture_width=128, frames_per_sequence=10, open_sequences=1, pairs_per_sequence=1000, handover_share=0.0
+    picture_width=128,
+    frames_per_sequence=10,
+    open_sequences=1,
+    pairs_per_sequence=1000,
+    handover_share=0.0,
+    regrasp_share=0.0,
 )
 TRAIN = PointmapTrainConfig(steps=6, batch=2, learning_rate=2e-3, warmup_steps=2, workers=0, save_steps=2,
                             picture_steps=100, autocast=False)  # fmt: skip
@@ -92,6 +97,60 @@ def test_the_true_motion_is_read_off_the_pointmaps(stream):
     own = (there - T[:3, 3]) @ T[:3, :3]
     fit = fit_motion(own, there, config=MotionConfig(sigma=0.001))
     np.testing.assert_allclose(fit.T_target_source, T, atol=1e-4)
+
+
+REGRASPS = replace(PAIRS, picture_width=320, frames_per_sequence=16, regrasp_share=1.0)
+
+
+def test_regrasps_are_among_the_pairs():
+    scenes = [pointmap_pairs._scene(drawn, PairConfig()) for drawn in (0.0, 0.14, 0.16, 0.34, 0.36, 0.99)]
+    assert scenes == ["handover"] * 2 + ["grasp"] * 2 + ["rotate"] * 2
+    frames = pointmap_pairs.make_sequence(0, REGRASPS)
+    grips = pointmap_pairs.other_grips
+    again = [bool(grips(a, b, 0.01)) and held_anew(a, b) for a in frames for b in frames]
+    assert len(frames) > 12 and 0.3 < np.mean(again) < 0.9
+
+
+def held_anew(first, second) -> bool:
+    """The hand nearest to the thing is another, or holds it elsewhere."""
+    joints = [pointmap_pairs._joints_object(frame) for frame in (first, second)]
+    holders = [min(hands, key=lambda k: np.linalg.norm(hands[k].mean(0))) for hands in joints]
+    return holders[0] != holders[1] or np.abs(joints[0][holders[0]] - joints[1][holders[1]]).max() > 0.02
+
+
+def test_a_regrasped_thing_is_one_surface_and_its_hand_says_nothing_of_the_motion():
+    """The true motion lays the second view's object points on, or behind, what the first view shows of it."""
+    stream, anew, near, front_mm = PairStream(128, REGRASPS), 0, [], []
+    for number in range(16):
+        pair = stream.pair(number)
+        hand, object_mask = pair.classes[1] == 2, pair.classes[1] == 1
+        assert pair.valid_mask[0][pair.classes[0] == 2].mean() > 0.99 and pair.valid_mask[1][object_mask].mean() > 0.99
+        if pair.valid_mask[1][hand].any():
+            continue
+        anew += 1
+        assert hand.sum() > 100 and (pair.points[1][hand] == 0).all()
+        gap = beyond_first(pair, pair.points[1][object_mask & pair.valid_mask[1]])
+        if len(gap) > 20:
+            near.append((np.abs(gap) < 0.0015).mean())
+            front_mm.append(-1e3 * np.percentile(gap, 5))
+    assert anew > 4 and len(near) > 4
+    assert np.median(near) > 0.98 and max(front_mm) < 0.3, (near, front_mm)
+
+
+def beyond_first(pair, points: np.ndarray) -> np.ndarray:
+    """Metres (K,) by which points (N, 3) lie behind the first view's surface, where that shows the object."""
+    size = pair.classes.shape[1]
+    seen = points[:, :2] / (1 + pair.half_m / pair.depth_m * points[:, 2:])
+    column, row = np.rint(seen * size / 2 + (size - 1) / 2).astype(int).T
+    inside = (np.minimum(column, row) >= 1) & (np.maximum(column, row) < size - 1)
+    points, column, row = points[inside], column[inside], row[inside]
+    patches = [[(row + i, column + j) for i in (-1, 0, 1)] for j in (-1, 0, 1)]
+    around = np.array([pair.points[0][at][:, 2] for line in patches for at in line])
+    shown = np.all([pair.classes[0][at] == 1 for line in patches for at in line], axis=0)
+    nearest = around.min(0) - points[:, 2], points[:, 2] - around.max(0)
+    # Between the neighbours' depths a point lies on the surface.
+    gap = np.where(nearest[0] > 0, -nearest[0], np.maximum(nearest[1], 0))
+    return (gap * pair.half_m)[shown]
 
 
 def test_pairs_are_the_same_in_any_order_and_differ_from_each_other(stream):
