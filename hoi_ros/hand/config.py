@@ -16,7 +16,7 @@ class HandConfig:
     estimator: str = setting(
         "auto",
         "which estimator: handos (the HandOS decoder), embedded (landmarks alone, half the time), or auto: handos, "
-        "but embedded for a camera on a CPU and with a hand_model of your own",
+        "but embedded for a camera on a CPU, and with a hand_model of your own that no handos_weights are for",
         choices=ESTIMATORS,
     )
     handos_weights: str = setting("", "path of HandOS weights; empty for those that ship")
@@ -53,5 +53,7 @@ class HandConfig:
     smoothing_min_cutoff_hz: float = setting(1.5, "cut-off for a hand at rest; lower is calmer", low=0.01)
     smoothing_beta: float = setting(6.0, "cut-off gained per hand size per second; higher lags less", low=0.0)
     average_mirrored: bool = setting(True, "single images: average with the mirrored crop")
-    hand_model: str = setting("", "path of a licensed MANO file; empty for the free hand")
+    hand_model: str = setting(
+        "", "path of a licensed MANO file; empty for the free hand. HandOS then needs handos_weights trained on it"
+    )
     threads: int = setting(2, "CPU threads of the networks", low=1, high=64)

@@ -17,7 +17,7 @@ from hoi_ros.hand.landmarks import HandLandmarks, LandmarkNetwork, LandmarkReade
 from hoi_ros.hand.one_euro import NoFilter, OneEuroFilter
 from hoi_ros.hand.regions import hand_size_px, region_from_landmarks, region_from_palm
 from hoi_ros.hand.tracks import HandTrack, TrackSet, is_same_hand, sides_alone
-from hoi_ros.hand_model import HandModel, load_mano
+from hoi_ros.hand_model import choose_hand_model
 
 LONGEST_GAP_S = 0.5
 """Time without a hand after which its smoothing starts anew."""
@@ -71,7 +71,7 @@ class EmbeddedHandEstimator:
     ):
         """Load everything and warm up; `reader` stands in for the landmark network, `detector` for the palm network."""
         self.config = config
-        model = load_mano(config.hand_model) if config.hand_model else HandModel.load()
+        model = choose_hand_model(config.hand_model)
         self.model = model
         self.joint_angle_names = model.joint_angle_names
         self._detector: PalmFinder = detector or PalmDetector(device, config.threads)

@@ -43,7 +43,7 @@ class HandEstimator(Protocol):
 def choose_estimator(config: HandConfig, device: str = "auto", live: bool = False) -> str:
     """What 'auto' means: HandOS, which is nearer to real hands, and always where a detector for it is given.
 
-    But the embedded one where a hand model is given that HandOS does not know, and where a camera waits on a CPU,
+    But the embedded one where a hand model is given without HandOS weights for it, and where a camera waits on a CPU,
     which HandOS lets keep up with one hand only.
 
     Raises:
@@ -55,7 +55,8 @@ def choose_estimator(config: HandConfig, device: str = "auto", live: bool = Fals
         return config.estimator
     if config.handos_detector:
         return "handos"
-    return "embedded" if config.hand_model or (live and resolve_device(device) == "cpu") else "handos"
+    unknown_hand = bool(config.hand_model) and not config.handos_weights
+    return "embedded" if unknown_hand or (live and resolve_device(device) == "cpu") else "handos"
 
 
 def create_hand_estimator(config: HandConfig, device: str = "auto", *, live: bool = False) -> HandEstimator:

@@ -25,7 +25,7 @@ from hoi_ros.hand.handos_numpy import DecodedArrays, NumpyDecoder, runs_in_numpy
 from hoi_ros.hand.landmarks import HandLandmarks
 from hoi_ros.hand.regions import HandRegion
 from hoi_ros.hand.weights_file import SHIPPED, WeightsFile, read_weights
-from hoi_ros.hand_model import HandModel
+from hoi_ros.hand_model import choose_hand_model
 from hoi_ros.hand_model.model import MIRROR
 
 SIDE_SHARPNESS, THICKNESS_M = 12.0, 0.005
@@ -187,10 +187,18 @@ class HandOsEstimator(OwnMeshEstimator):
     """Hands by HandOS in two stages."""
 
     def __init__(self, config: HandConfig, device: str = "cpu"):
-        if config.hand_model:
-            raise InputError("estimator 'handos' with a hand_model: its weights are the free hand's; leave one out")
+        """Load the weights, which must be those of the hand model.
+
+        Raises:
+            InputError: unreadable weights or hand model, or weights for another hand or kind of detector.
+        """
+        if config.hand_model and not config.handos_weights:
+            raise InputError(
+                "estimator 'handos' with a hand_model: the weights that ship are the free hand's; set handos_weights "
+                "to some trained on yours (./hoi train handos with training.hand_model), or leave hand_model out"
+            )
         path = Path(config.handos_weights) if config.handos_weights else SHIPPED
-        content = read_weights(path, HandModel.load())
+        content = read_weights(path, choose_hand_model(config.hand_model))
         if not content.config.from_landmarks:
             raise InputError(f"HandOS weights {path}: of a one-stage network; set handos_detector to its detector too")
         reader = HandOsReader(content, create_crop_reader(content, config, device), config.handos_masks)

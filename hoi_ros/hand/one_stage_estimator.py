@@ -30,7 +30,7 @@ from hoi_ros.hand.query_filter import SCORE_THRESHOLD, best_instances
 from hoi_ros.hand.regions import HandRegion
 from hoi_ros.hand.tracks import HandTrack, is_same_hand
 from hoi_ros.hand.weights_file import WeightsFile, read_weights
-from hoi_ros.hand_model import HandModel
+from hoi_ros.hand_model import choose_hand_model
 
 IMAGE_SIDE = 640
 """Pixels of a picture's longer side, where the weights do not say what they were trained with."""
@@ -127,15 +127,16 @@ class OneStageEstimator(OwnMeshEstimator):
         """Load the user's detector, or take one, and the weights trained on it.
 
         Raises:
-            InputError: no weights, weights for another detector, an unknown detector folder, masks asked for.
+            InputError: no weights, weights for another detector or hand model, an unknown detector folder, masks asked
+                for.
         """
         if not config.handos_weights:
             raise InputError(
                 "handos_detector without handos_weights: train some on it, ./hoi train handos --detector FOLDER"
             )
-        if config.hand_model or config.handos_masks:
-            raise InputError("handos_detector: it goes neither with hand_model nor with handos_masks; leave those out")
-        content = read_weights(Path(config.handos_weights), HandModel.load())
+        if config.handos_masks:
+            raise InputError("handos_detector: it does not go with handos_masks; leave those out")
+        content = read_weights(Path(config.handos_weights), choose_hand_model(config.hand_model))
         detector = detector or load_detector(config.handos_detector)
         self._reader = WholeImageReader(content, detector, config.handos_engine, device, config.max_hands)
         super().__init__(config, device, NoRegions(), NoPalms())

@@ -103,6 +103,11 @@ def load_mano(path: str | Path) -> HandModel:
     )
 
 
+def choose_hand_model(path: str | Path) -> HandModel:
+    """The user's MANO in a file, or for '' the free hand; raises as `load_mano` does."""
+    return load_mano(path) if path else HandModel.load()
+
+
 def _curls_backwards(rest: np.ndarray, frame: np.ndarray) -> bool:
     """In a left hand taken for a right one, the thumb lies behind the palm instead of before it."""
     return bool((rest[3] - 0.5 * (rest[5] + rest[0])) @ frame[2] < 0)

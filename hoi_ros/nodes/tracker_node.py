@@ -121,10 +121,9 @@ class TrackerNode(FrameNode):
             self._subscribe()
 
     def _subscribe(self) -> None:
-        from hoi_ros.hand_model import HandModel, load_mano
+        from hoi_ros.hand_model import choose_hand_model
 
-        file = self.setting(TrackerNodeConfig).hand_model
-        model = load_mano(file) if file else HandModel.load()
+        model = choose_hand_model(self.setting(TrackerNodeConfig).hand_model)
         self._faces = {side: model.faces(side) for side in HAND_SIDES}
         self._join = StampJoin(("pair", "hands"))
         slot: LatestSlot[Any] = LatestSlot()

@@ -32,7 +32,10 @@ class BatchHands:
 
     def __init__(self, model: HandModel, device: torch.device | str = "cpu"):
         if model._pose_matrix is not None:
-            raise InputError(f"batched training data of the hand model '{model.name}': only the free hand is made so")
+            raise InputError(
+                f"batched training data of the hand model '{model.name}': only the free hand is made so; "
+                "make shards of it: ./hoi train crops --hand-model FILE"
+            )
         skeleton = model.skeleton
 
         def put(values: np.ndarray, dtype: torch.dtype = torch.float32) -> Tensor:

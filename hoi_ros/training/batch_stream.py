@@ -14,6 +14,7 @@ from torch import Tensor
 
 from hoi_ros.errors import InputError
 from hoi_ros.hand.handos import HandOs
+from hoi_ros.hand_model import HandModel, choose_hand_model
 from hoi_ros.training.batch_crops import BatchCropSource, CropBatch
 from hoi_ros.training.batch_features import BatchFeatures
 from hoi_ros.training.batch_settings import StreamConfig
@@ -47,6 +48,7 @@ class StreamBatches:
         detail: bool = False,
         held_out: Path | None = None,
         shippable: bool = False,
+        model: HandModel | None = None,
     ):
         """Build and upload what crops are made of.
 
@@ -58,13 +60,17 @@ class StreamBatches:
             detail: keep finer feature maps too.
             held_out: a shard for scores.
             shippable: whether weights trained on the photos of `config.backgrounds` may be handed on.
+            model: the hand in the crops; the free hand when None.
+
+        Raises:
+            InputError: a hand model that is not made in batches.
         """
         self.config, self.batch_size, self.seed = config, batch_size, seed
         self.card: dict[str, Any] = {
             **synthetic_card(bool(config.backgrounds), shippable),
             "stream": asdict(config),
         }
-        self._source = BatchCropSource(seed, config, device)
+        self._source = BatchCropSource(seed, config, device, model)
         self._features = BatchFeatures(device, detail)
         self._shard = held_out
         self._held_out: tuple[list[Batch], np.ndarray] | None = None
@@ -139,7 +145,7 @@ def open_stream(
         shippable: whether weights trained on the photos of `stream.backgrounds` may be handed on.
 
     Raises:
-        InputError: no held-out shard there, or unreadable photos for backgrounds.
+        InputError: no held-out shard there, unreadable photos for backgrounds, or a hand model that is not free.
     """
     config, training = plan.stream or StreamConfig(), plan.training
     shard = None
@@ -150,6 +156,7 @@ def open_stream(
     torch.set_num_threads(training.threads)
     detail = bool(plan.network.detail_channels)
     stream = StreamBatches(
-        config, training.batch_size, training.seed, device, detail=detail, held_out=shard, shippable=shippable
-    )
+        config, training.batch_size, training.seed, device, detail=detail, held_out=shard, shippable=shippable,
+        model=choose_hand_model(training.hand_model),
+    )  # fmt: skip
     return replace(plan, stream=config), stream

@@ -58,6 +58,8 @@ def _add_train_handos(networks: Any) -> None:
                        help="share of poses that hold something (default: 0.12)")  # fmt: skip
     crops.add_argument("--detail", action="store_true",
                        help="keep finer feature maps too, which the mask head wants (160 MB a shard)")  # fmt: skip
+    crops.add_argument("--hand-model", default="", metavar="FILE",
+                       help="your licensed MANO file, whose vertices are learned (default: the free hand)")  # fmt: skip
     crops.add_argument("--backgrounds", type=Path, help="folder of photos to put behind the hands")
     crops.add_argument("--quiet", action="store_true", help="no progress bar")
     crops.set_defaults(train=train_crops_command)
@@ -136,6 +138,7 @@ def train_crops_command(options: argparse.Namespace) -> int:
         held_share=options.held,
         detail=options.detail,
         shippable=options.shippable,
+        hand_model=options.hand_model,
     )
     for _ in tqdm(made, total=options.shards, unit="shard", disable=options.quiet):
         pass
@@ -144,6 +147,7 @@ def train_crops_command(options: argparse.Namespace) -> int:
 
 
 def _cut_labelled_crops(options: argparse.Namespace) -> int:
+    from hoi_ros.hand_model import choose_hand_model
     from hoi_ros.sources.grammar import parse_source
     from hoi_ros.training.labelled_crops import dataset_frames, pseudo_labelled_frames, write_labelled_shards
 
@@ -155,8 +159,9 @@ def _cut_labelled_crops(options: argparse.Namespace) -> int:
         name = f"pseudo-labels by {options.labeller} of {kind} {Path(argument).name}".strip()
         frames = pseudo_labelled_frames(options.unlabelled, options.labeller)
     count = write_labelled_shards(
-        frames, options.out, name=name, shippable=options.shippable, seed=options.seed, most=options.shards
-    )
+        frames, options.out, name=name, shippable=options.shippable, seed=options.seed, most=options.shards,
+        model=choose_hand_model(options.hand_model),
+    )  # fmt: skip
     print(f"{count} crops in {options.out}")
     return 0
 

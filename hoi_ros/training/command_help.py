@@ -8,6 +8,7 @@ HANDOS_HELP = """stages, in this order:
                ship, which stay; shards with --detail
   One stage instead, on whole pictures before your own detector: config/handos_paper_2d.yaml (joints in 2D), then
   config/handos_paper.yaml, which starts from the checkpoint of the first (start_from).
+  With the vertices of your own MANO file: 'crops --hand-model FILE', then config/handos_mano.yaml.
 
 examples:
   ./hoi train crops --out SHARDS --shards 65

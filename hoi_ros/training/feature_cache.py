@@ -17,6 +17,8 @@ import numpy as np
 from hoi_ros.errors import InputError
 from hoi_ros.hand.blas_threads import OneBlasThread
 from hoi_ros.hand.embedded_features import LandmarkFeatures
+from hoi_ros.hand_model import choose_hand_model
+from hoi_ros.hand_model.model import FREE_HAND_NAME
 from hoi_ros.simulation import raycast
 from hoi_ros.training.crop_pictures import Harshness
 from hoi_ros.training.hand_crops import HELD_SHARE, HandCrop, HandCropSource
@@ -28,6 +30,8 @@ FULL_PRECISION = ("landmarks", "world_landmarks", "presence", "handedness", "cam
 EASY, HARD, SHARDS_TO_HARD = 0.25, 0.8, 60
 """The curriculum: harshness of a shard's hardest crop, from the first shard to the one where it stays."""
 SMALL_SEGMENTS, PICTURES = 56, 8
+_Settings = tuple[int, Path | None, float, bool, str]
+"""Seed, backgrounds, share that is held, detail and hand model."""
 
 
 def make_shards(
@@ -40,6 +44,7 @@ def make_shards(
     held_share: float = HELD_SHARE,
     detail: bool = False,
     shippable: bool = False,
+    hand_model: str = "",
 ) -> Iterator[Path]:
     """Write shards until `count` exist, skipping those that do; yields each as it is finished.
 
@@ -54,22 +59,28 @@ def make_shards(
         held_share: of poses that hold something.
         detail: keep finer feature maps too.
         shippable: whether weights trained on those photos may be handed on; without photos they may.
+        hand_model: the user's MANO file; '' is the free hand. Weights that learned of MANO are not handed on.
 
     Raises:
-        InputError: the folder cannot be written.
+        InputError: the folder cannot be written, or has shards of another hand; unreadable hand model.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"feature folder {folder}: {error.strerror}; choose another with --out") from error
-    jobs = [
-        (folder, k, seed, backgrounds, held_share, detail) for k in range(count) if not shard_path(folder, k).exists()
-    ]
-    card = synthetic_card(bool(backgrounds), shippable)
+    settings = (seed, backgrounds, held_share, detail, hand_model)
+    jobs = [(folder, k, settings) for k in range(count) if not shard_path(folder, k).exists()]
+    card = synthetic_card(bool(backgrounds), shippable, choose_hand_model(hand_model).name)
     if not (folder / CARD).exists():
         write_card(folder, **card)
-    elif jobs and backgrounds:  # beside shards that were made without
-        write_card(folder, card["data"], card["shippable"] and read_card(folder)["shippable"])
+    before = read_card(folder)
+    if before["hand_model"] != card["hand_model"]:
+        raise InputError(
+            f"feature folder {folder}: its shards are of the hand model '{before['hand_model']}', not of "
+            f"'{card['hand_model']}'; choose another with --out"
+        )
+    if jobs and backgrounds:  # beside shards that were made without
+        write_card(folder, **card | {"shippable": card["shippable"] and before["shippable"]})
     if processes < 2:
         yield from map(_make_shard, jobs)
         return
@@ -77,15 +88,19 @@ def make_shards(
         yield from pool.imap(_make_shard, jobs)
 
 
-def synthetic_card(photos: bool, shippable: bool) -> dict[str, Any]:
-    """Card of crops of the free hand: over the user's photos, weights may be handed on only where the user says so."""
-    data = "synthetic crops of the free hand" + (" over the user's photos" if photos else "")
-    return {"data": data, "shippable": shippable or not photos}
+def synthetic_card(photos: bool, shippable: bool, hand_model: str = FREE_HAND_NAME) -> dict[str, Any]:
+    """Card of crops of a hand model: weights may be handed on where it is free, and the user says so of any photos."""
+    free = hand_model == FREE_HAND_NAME
+    data = f"synthetic crops of {'the free hand' if free else hand_model}" + (
+        " over the user's photos" if photos else ""
+    )
+    return {"data": data, "shippable": free and (shippable or not photos), "hand_model": hand_model}
 
 
-def write_card(folder: Path, data: str, shippable: bool) -> None:
-    """Say what a folder of shards was made of, and whether weights trained on it may be handed on."""
-    (folder / CARD).write_text(json.dumps({"data": data, "shippable": shippable}), encoding="utf-8")
+def write_card(folder: Path, data: str, shippable: bool, hand_model: str = FREE_HAND_NAME) -> None:
+    """Say what a folder of shards was made of, whose vertices it has, and whether weights may be handed on."""
+    card = {"data": data, "shippable": shippable, "hand_model": hand_model}
+    (folder / CARD).write_text(json.dumps(card), encoding="utf-8")
 
 
 def read_card(folder: Path) -> dict[str, Any]:
@@ -94,7 +109,12 @@ def read_card(folder: Path) -> dict[str, Any]:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         card = {}
-    return {"data": str(card.get("data", "unknown")), "shippable": bool(card.get("shippable", False))}
+    # Older cards are all of the free hand.
+    return {
+        "data": str(card.get("data", "unknown")),
+        "shippable": bool(card.get("shippable", False)),
+        "hand_model": str(card.get("hand_model", FREE_HAND_NAME)),
+    }
 
 
 def shard_path(folder: Path, number: int) -> Path:
@@ -146,11 +166,11 @@ def crops_to_arrays(crops: list[HandCrop], reader: LandmarkFeatures) -> dict[str
     }
 
 
-def _make_shard(job: tuple[Path, int, int, Path | None, float, bool]) -> Path:
-    folder, number, seed, backgrounds, held_share, detail = job
-    source, reader = _workshop(seed, backgrounds, held_share, detail)
+def _make_shard(job: tuple[Path, int, _Settings]) -> Path:
+    folder, number, settings = job
+    source, reader = _workshop(*settings)
     with OneBlasThread()():
-        arrays = _shard_arrays(source, reader, seed, number)
+        arrays = _shard_arrays(source, reader, settings[0], number)
     path = shard_path(folder, number)
     unfinished = path.with_suffix(f".{os.getpid()}.part")
     with unfinished.open("wb") as file:
@@ -171,11 +191,10 @@ def _shard_arrays(source: HandCropSource, reader: LandmarkFeatures, seed: int, n
 
 @lru_cache(maxsize=1)
 def _workshop(
-    seed: int, backgrounds: Path | None, held_share: float, detail: bool
+    seed: int, backgrounds: Path | None, held_share: float, detail: bool, hand_model: str
 ) -> tuple[HandCropSource, LandmarkFeatures]:
     """What a process makes once: one thread each, as there are as many processes as cores."""
     cv2.setNumThreads(1)
     raycast.THREADS = 1
-    return HandCropSource(seed, backgrounds=backgrounds, held_share=held_share), LandmarkFeatures(
-        threads=1, detail=detail
-    )
+    source = HandCropSource(seed, choose_hand_model(hand_model), backgrounds, held_share)
+    return source, LandmarkFeatures(threads=1, detail=detail)

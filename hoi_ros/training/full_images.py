@@ -21,7 +21,7 @@ from hoi_ros.hand.full_image_detectors import FullImageDetector, load_detector
 from hoi_ros.hand.handos import HandOs
 from hoi_ros.hand.losses import HandTargets
 from hoi_ros.hand.one_stage import ChosenInstances, Picture, batch_pictures, choose_instances, scaled_picture
-from hoi_ros.hand_model import HandModel
+from hoi_ros.hand_model import HandModel, choose_hand_model
 from hoi_ros.hand_model.model import MIRROR
 from hoi_ros.training.hand_scores import draw_instances, score_batches
 from hoi_ros.training.shard_batches import Batch
@@ -112,7 +112,8 @@ class FullImageBatches:
         self._device, self._truth = torch.device(device), SolidTruth(model or HandModel.load())
         self.count = len(self._items)
         self.card: dict[str, Any] = {
-            "data": folder.resolve().name, "shippable": shippable, "detector": detector.family, "image_side": image_side
+            "data": folder.resolve().name, "shippable": shippable, "detector": detector.family,
+            "image_side": image_side, "hand_model": self._truth.model.name,
         }  # fmt: skip
 
     def batch(self, step: int) -> Batch:
@@ -200,14 +201,14 @@ def open_full_images(
     """Batches of a data set before a detector, and the plan with the network sized for that detector.
 
     Raises:
-        InputError: unknown detector or data folder, or a network that starts from landmarks.
+        InputError: unknown detector or data folder, unreadable hand model, or a network that starts from landmarks.
     """
     if plan.network.from_landmarks:
         raise InputError("--detector: it knows no landmarks to start from; set network.base: paper in the config")
     eyes = load_detector(detector)
     batches = FullImageBatches(
         data, eyes, plan.training.batch_size, seed=plan.training.seed, image_side=plan.training.image_side,
-        device=device, held_out=held_out, shippable=shippable,
+        device=device, held_out=held_out, shippable=shippable, model=choose_hand_model(plan.training.hand_model),
     )  # fmt: skip
     channels: dict[str, Any] = dict(eyes.channels())
     return replace(plan, network=replace(plan.network, **channels)), batches

@@ -157,8 +157,9 @@ def pseudo_labelled_frames(source: str, labeller: str = "handos") -> Iterator[La
 
 
 def write_labelled_shards(
-    frames: Iterable[LabelledFrame], folder: Path, *, name: str, shippable: bool, seed: int = 0, most: int = 0
-) -> int:
+    frames: Iterable[LabelledFrame], folder: Path, *, name: str, shippable: bool, seed: int = 0, most: int = 0,
+    model: HandModel | None = None,
+) -> int:  # fmt: skip
     """Cut, look at and write crops of labelled frames; the last shard may be short.
 
     Args:
@@ -167,13 +168,15 @@ def write_labelled_shards(
         name: of the data, for the card.
         shippable: whether weights trained on it may be handed on; a card says so.
         most: shards at most; 0 is all.
+        model: whose vertices are learned; the free hand when None.
 
     Returns:
         Number of crops written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    write_card(folder, name, shippable)
-    reader, crops, written = LandmarkFeatures(), CropCutter(seed).crops(frames), 0
+    cutter = CropCutter(seed, model)
+    write_card(folder, name, shippable, cutter.model.name)
+    reader, crops, written = LandmarkFeatures(), cutter.crops(frames), 0
     number = 0
     while not most or number < most:
         part = list(islice(crops, SHARD_CROPS))

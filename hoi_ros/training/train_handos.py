@@ -23,9 +23,10 @@ from hoi_ros.hand.handos_topology import build_topology
 from hoi_ros.hand.handos_weights import save_weights
 from hoi_ros.hand.losses import HandOsLoss, LossWeights
 from hoi_ros.hand.weights_file import read_weights
-from hoi_ros.hand_model import HandModel
+from hoi_ros.hand_model import HandModel, choose_hand_model
+from hoi_ros.hand_model.model import FREE_HAND_NAME
 from hoi_ros.training.batch_settings import StreamConfig
-from hoi_ros.training.training_data import ShardData, TrainingData
+from hoi_ros.training.training_data import ShardData, TrainingData, check_hand
 from hoi_ros.training.training_pictures import draw_curves
 
 CHECKPOINT, WEIGHTS, CURVES = "checkpoint.pt", "handos.npz", "losses.csv"
@@ -53,6 +54,7 @@ class TrainingConfig:
     start_share: float = setting(
         0.0, "share of the weights it started from in those that are written: less of what is new", low=0.0, high=1.0
     )
+    hand_model: str = setting("", "path of a licensed MANO file whose vertices are learned; empty for the free hand")
     heads_only: bool = setting(False, "train the contact and mask heads alone, everything else stays as it is")
 
 
@@ -125,16 +127,18 @@ class HandOsTrainer:
             data: folder of shards, or another source of batches that fit the network.
             out: folder of the run.
             device: of torch.
-            model: the hand that is learned; the free hand when None.
+            model: the hand that is learned; None takes the plan's.
 
         Raises:
-            InputError: settings that do not go together, other settings than the folder's, damaged files.
+            InputError: settings that do not go together, other settings than the folder's, damaged files, data or first
+                weights of another hand model.
         """
         self.plan, self.out, self.device = plan, out, torch.device(device)
         config = plan.training
         torch.manual_seed(config.seed)
         torch.set_num_threads(config.threads)
-        topology = build_topology(model or HandModel.load(), plan.network.coarse_vertices)
+        self.model = model or choose_hand_model(config.hand_model)
+        topology = build_topology(self.model, plan.network.coarse_vertices)
         self.network = HandOs(plan.network, topology).to(self.device)
         if config.heads_only:
             self._freeze_but_heads()
@@ -155,6 +159,7 @@ class HandOsTrainer:
             data = ShardData(data, config.batch_size, config.seed, count)
         elif count and data.count != count:
             raise InputError(f"training data: {data.count} pictures, {count} when training began")
+        check_hand(data.card, self.model)
         self.batches: TrainingData = data
 
     def train(self, on_step: Callable[[int, float], None] = lambda step, loss: None) -> None:
@@ -201,8 +206,9 @@ class HandOsTrainer:
             "shippable": self._shippable,
             "shards": self.batches.count,
             "step": self.step,
-            # Weights are handed on: what they started from by its name, not by where it lay.
-            "training": asdict(self.plan.training) | {"start_from": Path(self.plan.training.start_from).name},
+            # Weights are handed on: files that they come from by name, not by where they lay.
+            "training": asdict(self.plan.training)
+            | {name: Path(getattr(self.plan.training, name)).name for name in ("start_from", "hand_model")},
         }
         unfinished = self.out / (WEIGHTS + ".part")
         save_weights(unfinished, self.network, card, self._start, self.plan.training.start_share)
@@ -210,8 +216,8 @@ class HandOsTrainer:
 
     @property
     def _shippable(self) -> bool:
-        """Whether the weights may be handed on: the data's licence and that of what they started from allow it."""
-        return bool(self.batches.card.get("shippable")) and self._start_shippable
+        """Whether the weights may be handed on: licences of data, first weights and hand model allow it."""
+        return bool(self.batches.card.get("shippable")) and self._start_shippable and self.model.name == FREE_HAND_NAME
 
     def _train_step(self) -> tuple[float, dict[str, float]]:
         config = self.plan.training
@@ -287,7 +293,7 @@ class HandOsTrainer:
     def _read_start(self, path: Path) -> dict[str, torch.Tensor]:
         """Tensors by name for a second stage, or more heads: what the file has; whatever else is there stays."""
         if path.suffix == ".npz":
-            content = read_weights(path)
+            content = read_weights(path, self.model)
             state = {name: torch.from_numpy(x.astype("float32")) for name, x in content.arrays.items()}
             self._start_shippable = bool(content.card.get("shippable"))
         else:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Protocol
 
+from hoi_ros.errors import InputError
 from hoi_ros.hand.handos import HandOs
+from hoi_ros.hand_model import HandModel
+from hoi_ros.hand_model.model import FREE_HAND_NAME
 from hoi_ros.training.feature_cache import read_card
 from hoi_ros.training.hand_scores import draw_shard, score_shard
 from hoi_ros.training.shard_batches import Batch, ShardBatches
@@ -17,7 +20,8 @@ class TrainingData(Protocol):
     count: int
     """Shards or pictures; a resumed run needs as many."""
     card: dict[str, Any]
-    """What it was made of (`data`), whether weights trained on it may be handed on (`shippable`), and more."""
+    """What it was made of (`data`), whether weights trained on it may be handed on (`shippable`), whose vertices it has
+    (`hand_model`), and more."""
 
     def batch(self, step: int) -> Batch:
         """The batch of a step, counted from 0; the same whenever it is asked for."""
@@ -26,6 +30,20 @@ class TrainingData(Protocol):
     def score(self, network: HandOs, picture: Path) -> dict[str, float]:
         """Scores on held-out data, and a picture of answers; where there is none, a picture of training data alone."""
         ...
+
+
+def check_hand(card: dict[str, Any], model: HandModel) -> None:
+    """Refuse data whose vertices are another hand model's, which may have as many.
+
+    Raises:
+        InputError: naming both.
+    """
+    found = card.get("hand_model", FREE_HAND_NAME)
+    if found != model.name:
+        raise InputError(
+            f"training data '{card.get('data', 'unknown')}': its vertices are those of the hand model '{found}', "
+            f"expected '{model.name}': make it with the same --hand-model as training.hand_model"
+        )
 
 
 class ShardData(ShardBatches):

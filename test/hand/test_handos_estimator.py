@@ -140,7 +140,7 @@ def test_nothing_in_a_grey_picture(estimator):
 def test_bad_settings_are_named(tmp_path):
     with pytest.raises(InputError, match="are missing"):
         create_hand_estimator(HandConfig(estimator="handos", handos_weights=str(tmp_path / "no.npz")))
-    with pytest.raises(InputError, match="hand_model"):
+    with pytest.raises(InputError, match="set handos_weights to some trained on yours"):
         create_hand_estimator(HandConfig(estimator="handos", hand_model="MANO_RIGHT.pkl"))
     with pytest.raises(InputError, match="did you mean 'onnx'"):
         create_hand_estimator(HandConfig(estimator="handos", handos_engine="onx"))

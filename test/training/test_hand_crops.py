@@ -184,8 +184,13 @@ def test_shards_over_photos_are_not_shippable_unless_the_user_says_so(monkeypatc
         return read_card(tmp_path / folder)
 
     photos = ("--backgrounds", str(tmp_path))
-    assert card("plain", 1) == {"data": "synthetic crops of the free hand", "shippable": True}
-    closed = {"data": "synthetic crops of the free hand over the user's photos", "shippable": False}
+    assert card("plain", 1) == {
+        "data": "synthetic crops of the free hand",
+        "shippable": True,
+        "hand_model": "free hand",
+    }
+    data = "synthetic crops of the free hand over the user's photos"
+    closed = {"data": data, "shippable": False, "hand_model": "free hand"}
     assert card("photos", 1, *photos) == closed
     assert card("photos", 2, *photos, "--shippable") == closed, "its first shard stays what it is"
     assert card("said", 1, *photos, "--shippable") == closed | {"shippable": True}

@@ -81,7 +81,7 @@ def test_shards_of_labelled_pictures_are_read_back_with_their_card(tmp_path):
     assert arrays["has_3d"].tolist() == [True, True, False, False]
     batch = make_batch({name: values for name, values in arrays.items() if name != "pictures"})
     assert batch.targets.has_3d[:, 0].tolist() == [True, True, False, False]
-    assert read_card(tmp_path) == {"data": "mine", "shippable": False}
+    assert read_card(tmp_path) == {"data": "mine", "shippable": False, "hand_model": "free hand"}
     assert not read_card(tmp_path / "nowhere")["shippable"], "data of unknown origin is not handed on"
 
 

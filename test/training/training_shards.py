@@ -10,9 +10,11 @@ from hoi_ros.hand_model import HandModel
 from hoi_ros.training.feature_cache import shard_path
 
 
-def write_made_up_shard(folder: Path, number: int, count: int = 16, seed: int = 0) -> Path:
+def write_made_up_shard(
+    folder: Path, number: int, count: int = 16, seed: int = 0, model: HandModel | None = None
+) -> Path:
     """Random features, real meshes and landmarks a few millimetres off; returns the file."""
-    rng, model = np.random.default_rng([seed, number]), HandModel.load()
+    rng, model = np.random.default_rng([seed, number]), model or HandModel.load()
     low, high = model.joint_limits.T
     angles = np.clip(rng.normal(0.3, 0.3, (count, len(low))), low, high)
     sides = rng.random(count) < 0.5
