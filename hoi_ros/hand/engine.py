@@ -9,17 +9,18 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hoi_ros.errors import InputError, MissingLibraryError, unknown_name
 from hoi_ros.hand.embedded_features import EmbeddedDetection
-from hoi_ros.hand.handos import Detection, HandOs, HandOsOutput
+from hoi_ros.hand.flat_decoder import DecodedBatch, FlatDecoder, HalfDecoder, example, flatten
+from hoi_ros.hand.handos import Detection, HandOs
 from hoi_ros.hand.handos_config import ENGINES
 from hoi_ros.hand.handos_numpy import NumpyDecoder
 from hoi_ros.hand.onnx_binding import run_bound
@@ -27,60 +28,14 @@ from hoi_ros.hand.weights_file import WeightsFile
 
 TOLERANCE_M, TOLERANCE = 5e-4, 2e-3
 """Largest difference from eager in metres of a vertex, and in fractions of the image; half precision needs it."""
+TOLERANCE_SHARE = 0.02
+"""The same of a pixel's or a vertex's probability."""
+WITHOUT_MASKS = ("onnx", "tensorrt")
+"""Their graphs have four answers, and no more."""
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class DecodedBatch:
-    """The last layer's answer for B crops or images, without what only training needs."""
-
-    joints_2d: Tensor
-    """(B, K, 21, 2) fractions of the image."""
-    vertices: Tensor
-    """(B, K, V, 3) metres."""
-    joints_3d: Tensor
-    """(B, K, 21, 3) metres."""
-    translation: Tensor
-    """(B, K, 3) metres."""
-
-
 DecoderEngine = Callable[[Detection, Tensor], DecodedBatch]
-
-
-class FlatDecoder(nn.Module):
-    """The decoder with plain tensors in and out, as exporters want it."""
-
-    def __init__(self, network: HandOs):
-        super().__init__()
-        self.network = network
-        self.levels = len(network.config.feature_channels)
-
-    def forward(self, *tensors: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Tensors in the order of `flatten`; joints_2d, vertices, joints_3d, translation."""
-        n = self.levels
-        first, last, boxes, scores = tensors[2 * n : 2 * n + 4]
-        more = tensors[2 * n + 4 : -1]
-        landmarks = (more[0], more[1]) if more else (None, None)
-        detection = Detection(tensors[:n], tensors[n : 2 * n], first, last, boxes, scores, *landmarks)
-        output: HandOsOutput = self.network(detection, tensors[-1], every_layer=False)[-1]
-        assert output.vertices is not None and output.joints_3d is not None and output.translation is not None
-        return output.joints_2d, output.vertices, output.joints_3d, output.translation
-
-
-class HalfDecoder(FlatDecoder):
-    """The same in half precision: autocast is inside, so that an exported graph has its casts."""
-
-    def forward(self, *tensors: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """See `FlatDecoder`."""
-        with torch.autocast(tensors[0].device.type, torch.float16):
-            return super().forward(*tensors)
-
-
-def flatten(detection: Detection, camera: Tensor) -> tuple[Tensor, ...]:
-    """A detection's tensors in order, the camera last."""
-    named = (detection.first_queries, detection.last_queries, detection.boxes, detection.scores)
-    more = [x for x in (detection.landmarks, detection.landmarks_3d) if x is not None]
-    return (*detection.features, *detection.shallow, *named, *more, camera)
 
 
 def to_host(*tensors: Tensor) -> list[np.ndarray]:
@@ -95,35 +50,9 @@ def shapes(tensors: tuple[Tensor, ...]) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(t.shape) for t in tensors)
 
 
-def example(network: HandOs, batch: int = 1, device: str = "cpu", instances: int = 1) -> tuple[Detection, Tensor]:
-    """A made-up detection of the network's size, for warming up, exporting and comparing."""
-    config, make = network.config, torch.Generator().manual_seed(0)
-
-    def noise(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=make).to(device)
-
-    sides = [
-        14 // 2**level if config.from_landmarks else 40 // 2**level for level in range(len(config.feature_channels))
-    ]
-    shallow = [14] * len(sides) if config.from_landmarks else sides
-    shape = (batch, instances)
-    boxes = torch.tensor([0.5, 0.5, 0.6, 0.6], device=device).expand(*shape, 4)
-    rest = torch.from_numpy(network.topology.joints).to(device)
-    joints = (rest - rest.mean(0)).expand(*shape, 21, 3) + 0.004 * noise(*shape, 21, 3)
-    detection = Detection(
-        tuple(noise(batch, c, s, s) for c, s in zip(config.feature_channels, sides)),
-        tuple(noise(batch, c, s, s) for c, s in zip(config.shallow_channels, shallow)),
-        noise(*shape, config.query_channels[0]),
-        noise(*shape, config.query_channels[1]),
-        boxes.contiguous(),
-        torch.ones(shape, device=device),
-        (0.5 + 0.1 * noise(*shape, 21, 2)) if config.from_landmarks else None,
-        joints if config.from_landmarks else None,
-    )
-    return detection, torch.tensor([[3.0, 3.0, 0.5, 0.5]], device=device).expand(batch, 4).contiguous()
-
-
-def create_engine(network: HandOs, name: str = "auto", device: str = "cpu", cache: Path | None = None) -> DecoderEngine:
+def create_engine(
+    network: HandOs, name: str = "auto", device: str = "cpu", cache: Path | None = None, *, masks: bool = False
+) -> DecoderEngine:
     """Make an engine and compare it with eager; one that fails or differs is replaced by eager, with one warning.
 
     Args:
@@ -132,23 +61,28 @@ def create_engine(network: HandOs, name: str = "auto", device: str = "cpu", cach
             the estimator itself takes numpy, which needs no torch).
         device: 'cpu' or a CUDA device.
         cache: folder for built engines; None is ~/.cache/hoi_ros.
+        masks: also answer with contact and segments; detections bring finer maps then.
 
     Raises:
-        InputError: unknown name.
+        InputError: unknown name, or masks of an engine or network without them.
     """
     if name not in ENGINES:
         raise unknown_name("engine", name, ENGINES)
+    if masks and name in WITHOUT_MASKS:
+        raise InputError(f"HandOS engine '{name}' gives no masks: take eager, trace, compile, cuda_graph or numpy")
+    if masks and not (network.config.contact_head and network.config.mask_channels):
+        raise InputError("HandOS masks: the network has no contact head or no mask head")
     device = "cpu" if device == "torch" else device
     network = network.to(device).eval()
-    eager = EagerEngine(network, device)
+    eager = EagerEngine(network, device, masks)
     if name == "auto":
         name = "cuda_graph" if device.startswith("cuda") else "trace"
     if name == "eager":
-        eager(*example(network, 1, device))
+        eager(*example(network, 1, device, masks=masks))
         return eager
     try:
-        engine = _make(name, network, device, cache or Path.home() / ".cache" / "hoi_ros")
-        difference = largest_difference(engine, eager, network, device)
+        engine = _make(name, network, device, cache or Path.home() / ".cache" / "hoi_ros", masks)
+        difference = largest_difference(engine, eager, network, device, masks)
         if difference > 1:
             raise InputError(f"its answer differs from eager {difference:.1f} times more than allowed")
     except Exception as error:  # builders raise whatever their own libraries do
@@ -158,15 +92,15 @@ def create_engine(network: HandOs, name: str = "auto", device: str = "cpu", cach
     return engine
 
 
-def _make(name: str, network: HandOs, device: str, cache: Path) -> DecoderEngine:
+def _make(name: str, network: HandOs, device: str, cache: Path, masks: bool) -> DecoderEngine:
     if name == "numpy":
         return NumpyEngine(network)
     if name == "trace":
-        return TracedEngine(network, device)
+        return TracedEngine(network, device, masks)
     if name == "compile":
-        return CompiledEngine(network, device)
+        return CompiledEngine(network, device, masks=masks)
     if name == "cuda_graph":
-        return CudaGraphEngine(network, device)
+        return CudaGraphEngine(network, device, masks)
     if name == "onnx":
         return OnnxEngine(network, device)
     return TensorRtEngine(network, device, cache)
@@ -177,16 +111,34 @@ def builds_for_shapes(engine: DecoderEngine) -> bool:
     return not isinstance(engine, (EagerEngine, NumpyEngine))
 
 
-def largest_difference(engine: DecoderEngine, eager: DecoderEngine, network: HandOs, device: str = "cpu") -> float:
+def largest_difference(
+    engine: DecoderEngine, eager: DecoderEngine, network: HandOs, device: str = "cpu", masks: bool = False
+) -> float:
     """Worst difference of two engines on one and two hands, in units of the tolerances; not finite counts as worst."""
     worst = 0.0
     for batch in (1, 2):
-        detection, camera = example(network, batch, device)
+        detection, camera = example(network, batch, device, masks=masks)
         ours, theirs = engine(detection, camera), eager(detection, camera)
-        for name, unit in (("joints_2d", TOLERANCE), ("vertices", TOLERANCE_M), ("joints_3d", TOLERANCE_M)):
-            difference = (getattr(ours, name).float() - getattr(theirs, name).float()).abs().max().item()
+        pairs = [(ours.joints_2d, theirs.joints_2d, TOLERANCE), (ours.vertices, theirs.vertices, TOLERANCE_M),
+                 (ours.joints_3d, theirs.joints_3d, TOLERANCE_M)]  # fmt: skip
+        if masks:
+            pairs += [(f(ours), f(theirs), TOLERANCE_SHARE) for f in (_shares, _touch)]
+        for one, other, unit in pairs:
+            difference = (one.float() - other.float()).abs().max().item()
             worst = max(worst, difference / unit if np.isfinite(difference) else float("inf"))
     return worst
+
+
+def _shares(answer: DecodedBatch) -> Tensor:
+    """(B, 3, H, W) probabilities of background, hand, object."""
+    assert answer.segments is not None
+    return answer.segments.float().softmax(1)
+
+
+def _touch(answer: DecodedBatch) -> Tensor:
+    """(B, K, V) probabilities of contact."""
+    assert answer.contact is not None
+    return answer.contact.float().sigmoid()
 
 
 @contextmanager
@@ -206,8 +158,8 @@ def one_thread(device: torch.device) -> Iterator[None]:
 class EagerEngine:
     """Plain torch; half precision on a GPU."""
 
-    def __init__(self, network: HandOs, device: str):
-        self._flat, self._cuda = FlatDecoder(network), device.startswith("cuda")
+    def __init__(self, network: HandOs, device: str, masks: bool = False):
+        self._flat, self._cuda = FlatDecoder(network, masks), device.startswith("cuda")
         self._device = torch.device(device)
 
     def __call__(self, detection: Detection, camera: Tensor) -> DecodedBatch:
@@ -231,16 +183,21 @@ class NumpyEngine:
             first, last, boxes, detection.landmarks[:, 0].numpy(), detection.landmarks_3d[:, 0].numpy()
         )
         maps, shallow = (tuple(x.numpy() for x in level) for level in (detection.features, detection.shallow))
-        answer = self._decoder.decode(maps, shallow, hands, camera.numpy())
+        details = tuple(x.numpy() for x in detection.details)
+        answer = self._decoder.decode(maps, shallow, hands, camera.numpy(), details)
         named = (answer.joints_2d, answer.vertices, answer.joints_3d, answer.translation)
-        return DecodedBatch(*(torch.from_numpy(x)[:, None] for x in named))
+        batch = DecodedBatch(*(torch.from_numpy(x)[:, None] for x in named))
+        if answer.contact is None or answer.segments is None:
+            return batch
+        segments = torch.from_numpy(answer.segments).permute(0, 3, 1, 2)
+        return replace(batch, contact=torch.from_numpy(answer.contact)[:, None], segments=segments)
 
 
 class TracedEngine:
     """Recorded and frozen graphs of torch operations, one for each set of shapes: no Python between operations."""
 
-    def __init__(self, network: HandOs, device: str):
-        self._flat, self._device = FlatDecoder(network), torch.device(device)
+    def __init__(self, network: HandOs, device: str, masks: bool = False):
+        self._flat, self._device = FlatDecoder(network, masks), torch.device(device)
         self._graphs: dict[tuple, Any] = {}
 
     def __call__(self, detection: Detection, camera: Tensor) -> DecodedBatch:
@@ -258,8 +215,8 @@ class TracedEngine:
 class CompiledEngine:
     """torch.compile; the first calls are slow."""
 
-    def __init__(self, network: HandOs, device: str, backend: str = "inductor"):
-        self._flat = torch.compile(FlatDecoder(network), backend=backend)
+    def __init__(self, network: HandOs, device: str, backend: str = "inductor", *, masks: bool = False):
+        self._flat = torch.compile(FlatDecoder(network, masks), backend=backend)
         self._cuda, self._device = device.startswith("cuda"), torch.device(device)
 
     def __call__(self, detection: Detection, camera: Tensor) -> DecodedBatch:
@@ -309,8 +266,8 @@ class CudaGraphs:
 class CudaGraphEngine:
     """The decoder as recorded CUDA graphs."""
 
-    def __init__(self, network: HandOs, device: str):
-        self._graphs = CudaGraphs(FlatDecoder(network), torch.device(device), half=True)
+    def __init__(self, network: HandOs, device: str, masks: bool = False):
+        self._graphs = CudaGraphs(FlatDecoder(network, masks), torch.device(device), half=True)
 
     def __call__(self, detection: Detection, camera: Tensor) -> DecodedBatch:
         return DecodedBatch(*self._graphs(*flatten(detection, camera)))

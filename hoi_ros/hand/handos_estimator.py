@@ -62,8 +62,8 @@ def create_crop_reader(content: WeightsFile, config: HandConfig, device: str) ->
     """What runs the networks: on the CPU LiteRT and numpy where it can, else one of torch's engines.
 
     Raises:
-        InputError: unknown engine, numpy for a network or device that it does not run, masks of another engine or of
-            weights without such heads, or weights that do not fit.
+        InputError: unknown engine, numpy for a network or device that it does not run, masks of an engine or of weights
+            without them, or weights that do not fit.
     """
     engine, masks = config.handos_engine, config.handos_masks
     if engine not in ENGINES:
@@ -71,8 +71,6 @@ def create_crop_reader(content: WeightsFile, config: HandConfig, device: str) ->
     if engine == "numpy" and device != "cpu":
         raise InputError(f"handos_engine 'numpy' on {device}: it runs on the CPU; take another engine")
     in_numpy = engine == "numpy" or (engine == "auto" and device == "cpu" and runs_in_numpy(content.config))
-    if masks and not in_numpy:
-        raise InputError("handos_masks: the numpy engine gives them; take handos_engine auto on the CPU")
     if masks and not (content.config.contact_head and content.config.mask_channels):
         raise InputError(f"handos_masks: the weights {content.path} have no such heads; leave handos_weights empty")
     if in_numpy:
@@ -82,10 +80,10 @@ def create_crop_reader(content: WeightsFile, config: HandConfig, device: str) ->
     decoder: TorchDecoder | DeviceCropReader
     reader: CropReader
     if device == "cpu":
-        decoder = TorchDecoder(content, engine)
-        reader = FeatureReader(decoder, config.threads)
+        decoder = TorchDecoder(content, engine, masks=masks)
+        reader = FeatureReader(decoder, config.threads, masks)
     else:
-        reader = decoder = DeviceCropReader(content, engine, device)
+        reader = decoder = DeviceCropReader(content, engine, device, masks)
     # A new hand is looked for in as many palms as hands are wanted, and one more.
     return CropBatches(reader, config.max_hands + 1) if decoder.builds_for_shapes else reader
 

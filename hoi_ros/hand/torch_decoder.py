@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from hoi_ros.hand.embedded_detection import detection_from_features
-from hoi_ros.hand.embedded_features import OUTPUTS, TAPS, TYPICAL_CAMERA
-from hoi_ros.hand.engine import CudaGraphEngine, CudaGraphs, builds_for_shapes, create_engine, to_host
+from hoi_ros.hand.embedded_features import DETAIL_TAPS, OUTPUTS, TAPS, TYPICAL_CAMERA
+from hoi_ros.hand.engine import CudaGraphEngine, CudaGraphs, DecodedBatch, builds_for_shapes, create_engine, to_host
 from hoi_ros.hand.handos_numpy import DecodedArrays
 from hoi_ros.hand.handos_weights import network_from
 from hoi_ros.hand.network_torch import TorchNetwork
@@ -21,28 +21,44 @@ from hoi_ros.hand.weights_file import WeightsFile
 class TorchDecoder:
     """Runs a network of any size on arrays of features; see `NumpyDecoder`."""
 
-    def __init__(self, content: WeightsFile, engine: str, device: str = "cpu"):
-        self._engine = create_engine(network_from(content), engine, device)
+    def __init__(self, content: WeightsFile, engine: str, device: str = "cpu", masks: bool = False):
+        self._engine = create_engine(network_from(content), engine, device, masks=masks)
         self.builds_for_shapes = builds_for_shapes(self._engine)
 
     def __call__(self, features: dict[str, np.ndarray], camera: np.ndarray) -> DecodedArrays:
         """Decode N hands."""
         tensors = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in features.items()}
         answer = self._engine(detection_from_features(tensors), torch.from_numpy(camera))
-        arrays = to_host(answer.joints_2d, answer.vertices, answer.joints_3d, answer.translation)
-        return DecodedArrays(*(x[:, 0] for x in arrays))
+        return decoded_arrays(*(x[:, 0] for x in to_host(*named_answers(answer))))
+
+
+def named_answers(answer: DecodedBatch) -> tuple[Tensor, ...]:
+    """An answer's tensors (N, 1, ...) in the order of `DecodedArrays`, those that are there."""
+    more = (answer.contact, None if answer.segments is None else answer.segments[:, None])
+    named = (answer.joints_2d, answer.vertices, answer.joints_3d, answer.translation, *more)
+    return tuple(x for x in named if x is not None)
+
+
+def decoded_arrays(*arrays: np.ndarray) -> DecodedArrays:
+    """Arrays (N, ...) of `named_answers`; segments come as (N, 3, H, W)."""
+    answer = DecodedArrays(*arrays[:4])
+    if len(arrays) == 4:
+        return answer
+    contact, segments = arrays[4:]
+    return replace(answer, contact=contact, segments=np.ascontiguousarray(segments.transpose(0, 2, 3, 1)))
 
 
 class DeviceCropReader:
     """Landmark network and decoder on one device: crops go there, hands come back, nothing else is copied."""
 
-    def __init__(self, content: WeightsFile, engine: str, device: str):
+    def __init__(self, content: WeightsFile, engine: str, device: str, masks: bool = False):
         """Put both networks there, and record them where the engine records."""
         self._device = torch.device("cpu" if device == "torch" else device)
         program = read_program(WEIGHTS_FOLDER / "hand_landmarks.npz")
-        program = replace(program, outputs=(*OUTPUTS, *TAPS.values()))
+        self._taps = TAPS | (DETAIL_TAPS if masks else {})
+        program = replace(program, outputs=(*OUTPUTS, *self._taps.values()))
         self._network = TorchNetwork(program).eval().requires_grad_(False).to(self._device)
-        self._engine = create_engine(network_from(content), engine, device)
+        self._engine = create_engine(network_from(content), engine, device, masks=masks)
         self.builds_for_shapes = builds_for_shapes(self._engine)
         recorded = isinstance(self._engine, CudaGraphEngine)
         self._look = CudaGraphs(self._features, self._device) if recorded else self._features
@@ -53,11 +69,10 @@ class DeviceCropReader:
         """Read crops (N, 224, 224, 3) uint8 RGB: hands, and how surely each is one (N,)."""
         there, cameras = self._carry(crops)
         values = self._look(there)
-        detection = detection_from_features(dict(zip((*OUTPUTS, *TAPS), values)))
+        detection = detection_from_features(dict(zip((*OUTPUTS, *self._taps), values)))
         answer = self._engine(detection, cameras)
-        named = (answer.joints_2d, answer.vertices, answer.joints_3d, answer.translation, detection.scores)
-        *arrays, presence = (x[:, 0] for x in to_host(*named))
-        return DecodedArrays(*arrays), presence
+        *arrays, presence = (x[:, 0] for x in to_host(*named_answers(answer), detection.scores))
+        return decoded_arrays(*arrays), presence
 
     def _features(self, crops: Tensor) -> tuple[Tensor, ...]:
         """Outputs and inner tensors of the landmark network, flat but for maps."""

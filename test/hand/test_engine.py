@@ -173,7 +173,7 @@ class CountingEngine:
 def test_after_the_start_no_number_of_hands_is_new_to_an_engine(device, monkeypatch):
     made = []
 
-    def create(network, *_):
+    def create(network, *_, **__):
         made.append(CountingEngine(network.eval()))
         return made[-1]
 

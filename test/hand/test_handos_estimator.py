@@ -35,7 +35,7 @@ from hoi_ros.hand.engine import (
     largest_difference,
 )
 from hoi_ros.hand.handos import HandOs
-from hoi_ros.hand.handos_estimator import FeatureReader, right_probability
+from hoi_ros.hand.handos_estimator import FeatureReader, _masks, create_crop_reader, right_probability
 from hoi_ros.hand.handos_numpy import NumpyDecoder
 from hoi_ros.hand.handos_weights import load_weights, save_weights
 from hoi_ros.hand.landmarks import merge_heads
@@ -374,9 +374,52 @@ def test_masks_lie_where_the_hand_was_drawn():
     np.testing.assert_allclose(usual.vertices_camera, hand.vertices_camera, atol=1e-6)
 
 
-def test_masks_need_heads_and_the_numpy_engine(tmp_path):
-    with pytest.raises(InputError, match="numpy engine"):
-        create_hand_estimator(HandConfig(estimator="handos", handos_masks=True, handos_engine="eager"), "cpu")
+@pytest.mark.parametrize("engine", ["eager", "trace", "device"])
+def test_masks_are_the_same_from_numpy_and_torch(engine, caplog):
+    """Half precision weights in float32 on both sides: probabilities agree to a ten thousandth."""
+    content = read_weights(SHIPPED)
+    crops = np.stack([draw_hand("right", size=(224, 224), center=(112, 112), hand_px=px) for px in (150.0, 110.0)])
+    if engine == "device":
+        reader = DeviceCropReader(content, "eager", "torch", masks=True)
+    else:
+        reader = create_crop_reader(content, HandConfig(handos_engine=engine, handos_masks=True), "cpu")
+    (torch_answer, _), (numpy_answer, _) = (
+        read(crops) for read in (reader, create_crop_reader(content, HandConfig(handos_masks=True), "cpu"))
+    )
+    assert not caplog.records, "no engine was replaced"
+    # On its way to a device the landmark network runs in torch too, and what it says differs a little.
+    atol = 5e-3 if engine == "device" else 1e-4
+    for ours, theirs in zip(_masks(torch_answer), _masks(numpy_answer)):
+        assert ours[0].shape == (56, 56, 3) and ours[1].shape == (778,)
+        assert np.ptp(theirs[0][..., 1]) > 0.9 and np.ptp(theirs[1]) > 1e-3, "they say something"
+        for one, other in zip(ours, theirs):
+            np.testing.assert_allclose(one, other, atol=atol)
+
+
+def test_engines_agree_on_masks():
+    heads = {"contact_head": True, "contact_evidence": True, "mask_channels": 8, "detail_channels": (6, 5)}
+    network = tiny_network(shaken=0.05, from_landmarks=True, mask_context=1, **heads)
+    eager, ours = EagerEngine(network, "cpu", masks=True), NumpyEngine(network)
+    assert largest_difference(ours, eager, network, masks=True) < 0.1
+    inputs = example(network, 2, masks=True)
+    answer, compiled = eager(*inputs), CompiledEngine(network, "cpu", "aot_eager", masks=True)(*inputs)
+    assert answer.segments.shape == (2, 3, 56, 56) and answer.contact.shape == (2, 1, 778)
+    torch.testing.assert_close(compiled.segments, answer.segments, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(compiled.contact, answer.contact, atol=1e-4, rtol=1e-4)
+
+    def shifted(detection, camera):
+        answer = ours(detection, camera)
+        return replace(answer, segments=answer.segments + torch.tensor([0.3, 0.0, 0.0])[:, None, None])
+
+    assert largest_difference(shifted, eager, network, masks=True) > 1
+
+
+def test_masks_come_with_a_torch_engine_and_need_heads(tmp_path):
+    config = HandConfig(estimator="handos", handos_masks=True, handos_engine="eager")
+    hand = create_hand_estimator(config, "cpu").estimate(frame(draw_hand("right")))[0]
+    assert hand.segments.shares.shape == (56, 56, 3) and hand.contact.shape == (778,)
+    with pytest.raises(InputError, match="engine 'onnx' gives no masks"):
+        create_hand_estimator(replace(config, handos_engine="onnx"), "cpu")
     torch.manual_seed(0)
     save_weights(tmp_path / "w.npz", HandOs(replace(COMPACT, coarse_vertices=24), topology()), {})
     with pytest.raises(InputError, match="no such heads"):
