@@ -19,7 +19,7 @@ from hoi_ros.datatypes import CameraIntrinsics, RgbdFrame
 from hoi_ros.errors import InputError
 from hoi_ros.hand.config import HandConfig
 from hoi_ros.hand.detector import PalmDetection
-from hoi_ros.hand.engine import create_engine, to_host
+from hoi_ros.hand.engine import builds_for_shapes, create_engine, to_host
 from hoi_ros.hand.fit import straighten
 from hoi_ros.hand.full_image_detectors import load_detector
 from hoi_ros.hand.handos_estimator import DecodedHand, OwnMeshEstimator, right_probability
@@ -34,6 +34,8 @@ from hoi_ros.hand_model import choose_hand_model
 
 IMAGE_SIDE = 640
 """Pixels of a picture's longer side, where the weights do not say what they were trained with."""
+USUAL_SIZES = ((640, 480), (1280, 720))
+"""Width and height of pictures that are run at start: what cameras give, 4:3 and 16:9."""
 SPARE = 2
 """Instances decoded beyond the hands that are wanted, since two may show one hand."""
 REACH = 1.2
@@ -57,6 +59,7 @@ class WholeImageReader:
         self._engine = create_engine(network_from(content), engine, device)
         self._side = int(content.card.get("image_side", IMAGE_SIDE))
         self._most, self._faces = most + SPARE, content.topology.faces
+        self._warm: set[tuple[int, ...]] = set()
 
     def find(
         self, color: np.ndarray, camera: CameraIntrinsics, threshold: float = SCORE_THRESHOLD
@@ -64,6 +67,7 @@ class WholeImageReader:
         """Hands of a picture (H, W, 3) uint8 RGB scored at least `threshold`, best first, none twice."""
         picture = scaled_picture(color, camera, self._side)
         images, cameras = batch_pictures([picture], self._device)
+        self._run_once(images, cameras)
         answer = self._decode(images, cameras, threshold)
         if answer is None:
             return []
@@ -75,6 +79,24 @@ class WholeImageReader:
             if not any(is_same_hand(hand, other) for other in found):
                 found.append(hand)
         return found
+
+    def warm(self, width: int, height: int) -> None:
+        """Run both networks on a black picture of a camera's size, so that its first frames are as fast as others."""
+        black, camera = np.zeros((height, width, 3), np.uint8), CameraIntrinsics.from_fov(width, height)
+        self._run_once(*batch_pictures([scaled_picture(black, camera, self._side)], self._device))
+
+    @torch.inference_mode()
+    def _run_once(self, images: Tensor, cameras: Tensor) -> None:
+        """Both networks where this shape is new, with every number of hands that the engine would build for."""
+        if tuple(images.shape) in self._warm:
+            return
+        self._warm.add(tuple(images.shape))
+        seen = self._detector(images)
+        most = min(self._most, seen.scores.shape[1])
+        index, _ = best_instances(seen.scores, seen.boxes, most, -1.0)
+        every = self._device.type == "cpu" and builds_for_shapes(self._engine)
+        for count in range(1, most + 1) if every else (most,):
+            self._engine(seen.select(index[:, :count]), cameras)
 
     @torch.inference_mode()
     def _decode(self, images: Tensor, cameras: Tensor, least: float) -> list[np.ndarray] | None:
@@ -157,8 +179,9 @@ class OneStageEstimator(OwnMeshEstimator):
         return list(found[: self.config.max_hands])
 
     def _warm_up(self) -> None:
-        """Run detector and decoder once."""
-        self._reader.find(np.zeros((480, 640, 3), np.uint8), CameraIntrinsics.from_fov(640, 480), 0.0)
+        """Run detector and decoder on the usual shapes; another one is run on its first frame."""
+        for size in USUAL_SIZES:
+            self._reader.warm(*size)
 
 
 def match(tracks: Sequence[HandTrack], found: Sequence[HandLandmarks]) -> list[tuple[int, int]]:

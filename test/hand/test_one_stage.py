@@ -15,10 +15,12 @@ from torch import nn
 from hoi_ros.datatypes import CameraIntrinsics, RgbdFrame
 from hoi_ros.errors import InputError
 from hoi_ros.hand import HandConfig, create_hand_estimator
+from hoi_ros.hand.engine import TracedEngine
 from hoi_ros.hand.full_image_detectors import FullImageDetector, load_detector
 from hoi_ros.hand.handos import HandOs
 from hoi_ros.hand.handos_weights import save_weights
 from hoi_ros.hand.one_stage import OneStageHandOs, choose_instances
+from hoi_ros.hand.one_stage_estimator import OneStageEstimator
 
 VIEW = torch.tensor([1.2, 1.6, 0.5, 0.5])
 
@@ -145,6 +147,57 @@ def test_a_folder_and_weights_make_an_estimator(detector_folder, tmp_path):
         frame = RgbdFrame(picture, CameraIntrinsics.from_fov(160, 90), number * 33_000_000, number)
         for hand in estimator.estimate(frame):
             assert hand.vertices_camera.shape == (778, 3) and np.isfinite(hand.vertices_camera).all()
+
+
+class FlashingDetector(nn.Module):
+    """As many hands as a list says, frame after frame; notes the pictures' sizes."""
+
+    def __init__(self, counts):
+        super().__init__()
+        self.counts, self.sizes = counts, []
+
+    def channels(self):
+        return {name: getattr(TINY, name) for name in ("feature_channels", "shallow_channels", "query_channels")}
+
+    def forward(self, images):
+        self.sizes.append(tuple(images.shape[2:]))
+        boxes = torch.tensor([[0.2 + 0.15 * k, 0.5, 0.1, 0.2] for k in range(5)])[None]
+        count = self.counts.pop(0) if self.counts else 0
+        return replace(detection(1, 5), boxes=boxes, scores=0.9 * (torch.arange(5) < count).float()[None])
+
+
+def test_no_size_and_no_number_of_hands_is_new_once_the_first_frame_was_seen(tmp_path, monkeypatch):
+    save_weights(tmp_path / "w.npz", tiny_network(), {"image_side": 128})
+    built = []
+    call = TracedEngine.__call__
+
+    def watch(self, found, camera):
+        built.append(found.boxes.shape[1])
+        return call(self, found, camera)
+
+    monkeypatch.setattr(TracedEngine, "__call__", watch)
+    eyes = FlashingDetector([])
+    config = HandConfig(estimator="handos", handos_weights=str(tmp_path / "w.npz"), handos_engine="trace")
+    estimator = OneStageEstimator(config, "cpu", eyes)
+    assert set(eyes.sizes) == {(96, 128)}, "4:3, and 16:9 that is padded to the same"
+    assert set(built) == {1, 2, 3, 4}, "two hands, and two to spare"
+    picture, camera = np.full((120, 120, 3), 90, np.uint8), CameraIntrinsics.from_fov(120, 120)
+    built.clear()
+    eyes.counts = [0, 0, 1, 3]
+    estimator.estimate(RgbdFrame(picture, camera, 0, 0))
+    assert eyes.sizes[-1] == (128, 128) and set(built) == {1, 2, 3, 4}, "all that may come is run in the first frame"
+    built.clear()
+    runs = len(eyes.sizes)
+    for index in (1, 2):
+        estimator.estimate(RgbdFrame(picture, camera, index * 33_000_000, index))
+    assert built == [1, 3] and len(eyes.sizes) == runs + 2, "and nothing again"
+
+
+def test_at_start_both_shapes_of_cameras_are_run(tmp_path):
+    save_weights(tmp_path / "w.npz", tiny_network(), {"image_side": 640})
+    eyes = FlashingDetector([])
+    OneStageEstimator(HandConfig(handos_weights=str(tmp_path / "w.npz"), handos_engine="eager"), "cpu", eyes)
+    assert set(eyes.sizes) == {(480, 640), (384, 640)}
 
 
 def test_foreign_folders_are_named(tmp_path):
