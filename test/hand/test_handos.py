@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from handos_cases import COARSE, TINY, camera, detection, tiny_network, topology
+from on_meta import run_on_meta
 
 from hoi_ros.errors import InputError
 from hoi_ros.hand.handos import HandOs, attention_mask, is_right_hand, project_joints
@@ -16,6 +17,7 @@ from hoi_ros.hand.handos_segments import evidence_at
 from hoi_ros.hand.handos_topology import BONE_STARTS, build_topology, farthest_points
 from hoi_ros.hand.mesh_from_joints import MeshFromJoints
 from hoi_ros.hand_model import HandModel
+from hoi_ros.training.shard_batches import moved
 
 
 def posed_hands(count: int, side: str = "right", seed: int = 3):
@@ -315,3 +317,20 @@ def test_mesh_from_joints_has_finite_gradients_even_for_joints_in_one_point():
     joints = torch.zeros(1, 21, 3, requires_grad=True)
     MeshFromJoints(topology())(joints, torch.tensor([[0.5]])).sum().backward()
     assert torch.isfinite(joints.grad).all()
+
+
+# Devices
+
+
+@pytest.mark.parametrize("learning", [False, True])
+@pytest.mark.parametrize("changes", [
+    {}, {"mask": "d"}, {"coarse_vertices": 0}, {"layers_interactive": 0},
+    {"from_landmarks": True, "contact_head": True, "contact_evidence": True, "mask_channels": 8, "mask_context": 1},
+])  # fmt: skip
+def test_nothing_inside_lies_on_another_device(changes, learning):
+    network = tiny_network(**changes).to("meta").train(learning)
+    landmarks = bool(changes.get("from_landmarks"))
+    seen = moved(detection(landmarks=landmarks), torch.device("meta"))
+    with torch.set_grad_enabled(learning):
+        outputs = run_on_meta(network, seen, camera().to("meta"), every_layer=learning)
+    assert outputs[-1].joints_2d.shape == (2, 3, 21, 2)

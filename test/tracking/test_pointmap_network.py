@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from on_meta import run_on_meta
 from published_pointmap import published_shapes
 
 from hoi_ros.errors import InputError
@@ -174,3 +175,13 @@ def test_sizes_that_do_not_divide_are_refused():
         PointmapNetwork(replace(TINY, encoder_width=36))
     with pytest.raises(InputError, match="that 8 divides"):
         PointmapNetwork(TINY)(*pictures(1, (30, 32)))
+
+
+@pytest.mark.parametrize("learning", [False, True])
+@pytest.mark.parametrize("changes", [{}, {"head": "dpt", "decoder_depth": 4}, {"output": "camera", "stem": "patches"}])
+def test_nothing_inside_lies_on_another_device(changes, learning):
+    network = PointmapNetwork(replace(TINY, **changes)).to("meta").train(learning)
+    pictures = torch.zeros(2, 3, 32, 48, device="meta")
+    with torch.set_grad_enabled(learning):
+        prediction = run_on_meta(network, pictures, pictures)
+    assert prediction.points.shape == (2, 2, 32, 48, 3)
