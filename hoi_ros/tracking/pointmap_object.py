@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from hoi_ros.datatypes import CameraIntrinsics, HandEstimate
+from hoi_ros.geometry import invert_transform, nearest_rigid, rotation_angle
+from hoi_ros.tracking.grip import Grip
 from hoi_ros.tracking.pointmap_grip import RigidGrip
+from hoi_ros.tracking.pointmap_places import mask_at, middle_and_width, shown_at
 from hoi_ros.tracking.pointmap_stream import StreamView
-from hoi_ros.tracking.pointmap_structure import PosePrior
+from hoi_ros.tracking.pointmap_structure import PosePrior, projected
+
+PLAIN = "from colour alone: size and distance are the hand's"
+CARRIED = "from colour alone: too plain or too fast to be followed itself, taken to move with the hand"
+HIDDEN = "from colour alone: the hand hides it, and its fingers keep still: taken to be where it held it"
+HIDDEN_FRAMES, COVERED_SHARE, DOUBT_RAD = 90, 0.5, 0.02
+"""Frames in a row that a hand whose fingers do not move is believed to hold what is not seen; of its points as many lie
+behind that hand; the turn is less sure by so much each such frame."""
 
 
 @dataclass
@@ -55,10 +67,37 @@ class FollowedObject:
         self.anchor: np.ndarray | None = None
         """(3,) where the middle lies in the holder's wrist frame; a thing turned by the fingers keeps it."""
         self.grip = RigidGrip()
+        self.hold = Grip()
         self.starved, self.missing, self.followed = 0, 0, 0
         """Frames in a row with too few followed points, and without a mask; all frames with enough points."""
+        self.plain = 0
+        """Frames in which it showed and still fingers alone said where it was, since they hid it or it was followed."""
         self.lost, self.lost_frames = False, 0
         self.middle = np.zeros(3)
         """(3,) the object's middle, half its width behind its first surface; object frame."""
         self.centroid = np.zeros(2)
         """(2,) middle of the last mask, pixels."""
+
+    def held_still(self, hands: Sequence[HandEstimate]) -> np.ndarray | None:
+        """(4, 4) where the fingers have it that held it when last followed; None: they moved, or it is too long ago."""
+        return None if self.starved > HIDDEN_FRAMES else self.hold.pose(hands)
+
+    def strayed(self, prior: PosePrior, mask: np.ndarray, camera: CameraIntrinsics) -> bool:
+        """True when a mask (H, W) lies farther from where its middle should show than it is wide."""
+        middle, width_px = middle_and_width(mask)
+        return bool(np.linalg.norm(shown_at(prior.T_camera_object, prior.middle_object, camera) - middle) > width_px)
+
+    def lies_in(self, mask: np.ndarray, pose: np.ndarray, camera: CameraIntrinsics) -> bool:
+        """Whether most of its points show in a mask (H, W) bool under a pose (4, 4)."""
+        if not len(self.points):
+            return False
+        return bool(mask_at(mask, projected(self.points, pose, camera)[0]).mean() >= COVERED_SHARE)
+
+    def carry(self, pose: np.ndarray, hands: Sequence[HandEstimate]) -> None:
+        """Move to a pose (4, 4) that only the hand knows; no point is followed on."""
+        self.motion = pose @ invert_transform(self.pose)
+        self.travelled += float(rotation_angle(self.motion[:3, :3])) + DOUBT_RAD
+        self.pose = self.carried = nearest_rigid(pose)
+        self.spin, self.alive = np.zeros(3), np.zeros(len(self.points), bool)
+        self.lost, self.lost_frames, self.plain = False, 0, 0
+        self.wrists = {hand.track_id: np.asarray(hand.T_camera_wrist, np.float64) for hand in hands}

@@ -28,14 +28,13 @@ from hoi_ros.tracking.likeness import color_shares, likeness
 from hoi_ros.tracking.pointmap_config import ColorTrackerConfig
 from hoi_ros.tracking.pointmap_intrinsics import FocalBelief, FocalEstimate
 from hoi_ros.tracking.pointmap_masks import ColorMasks, ColorView, cut_view
-from hoi_ros.tracking.pointmap_object import FollowedObject, KeyView
+from hoi_ros.tracking.pointmap_object import CARRIED, HIDDEN, PLAIN, FollowedObject, KeyView
 from hoi_ros.tracking.pointmap_places import (
     bulge,
     followed_patches,
     grasp_depth,
     mask_at,
     middle_and_width,
-    shown_at,
     unprojected,
 )
 from hoi_ros.tracking.pointmap_points import adjust, forget_old, point_sigma, pose_covariance, refine
@@ -52,7 +51,6 @@ if TYPE_CHECKING:
     from hoi_ros.tracking.pointmap_guide import PointmapGuide
 
 GRASP_PULL, MASK_STEP, MASK_PULL, SPIN_KEPT = 0.9, 0.3, 0.1, 0.8
-CARRIED = "from colour alone: too plain or too fast to be followed itself, taken to move with the hand"
 GUIDE_GAIN = 0.4
 START_SHARE = 0.08
 """Of the hands' pixels that a thing must show as many to be taken for held."""
@@ -230,13 +228,19 @@ class ColorTracker:
         track.missing = track.missing + 1 if mask.sum() < config.min_object_px or unlike else 0
         if track.missing == 0:
             track.shares += 0.05 * (shares - track.shares)
-        if track.missing > config.lost_frames:
-            return self._lose(hand_mask, "nothing like it is in the hand any more")
         track.followed += agreeing >= config.min_points
+        if track.missing > config.lost_frames:
+            return self._hidden(frame, hands, hand_mask, "nothing like it is in the hand any more")
         if track.starved > 2 * config.lost_frames and track.followed > config.start_frames:
-            return self._lose(hand_mask, "its pixels could be followed and no longer can")
-        if track.starved > config.lost_frames and self._strayed(prior, mask, frame.intrinsics):
-            return self._lose(hand_mask, "its outline is not where the hand should have carried it")
+            held, track.plain = track.held_still(hands), track.plain + 1
+            if held is None or track.plain > 3 * config.lost_frames:
+                return self._hidden(frame, hands, hand_mask, "its pixels could be followed and no longer can")
+            pose = held
+        if track.starved > config.lost_frames and track.strayed(prior, mask, frame.intrinsics):
+            return self._hidden(frame, hands, hand_mask, "its outline is not where the hand should have carried it")
+        if track.missing + track.starved == 0:
+            track.plain = 0
+            track.hold.learn(next((hand for hand in hands if hand.track_id == track.holder), None), nearest_rigid(pose))
         track.motion = pose @ invert_transform(track.pose)
         track.travelled += float(rotation_angle(track.motion[:3, :3]))
         track.spin += 0.4 * (so3_log(pose[:3, :3] @ track.carried[:3, :3].T) - track.spin)
@@ -300,11 +304,6 @@ class ColorTracker:
         pose = pose.copy()
         pose[:3, 3] += wanted - middle
         return self._prior(pose)
-
-    def _strayed(self, prior: PosePrior, mask: np.ndarray, camera: CameraIntrinsics) -> bool:
-        """True when the mask lies farther from where its middle should show than it is wide."""
-        middle, width_px = middle_and_width(mask)
-        return bool(np.linalg.norm(shown_at(prior.T_camera_object, prior.middle_object, camera) - middle) > width_px)
 
     def _prior(self, pose: np.ndarray, looseness: float = 1.0) -> PosePrior:
         shift = self._config.hand_shift_m * looseness * np.array([1.0, 1.0, 2.0])
@@ -383,9 +382,19 @@ class ColorTracker:
                 T_hand = invert_transform(np.asarray(hand.T_camera_wrist, np.float64)) @ pose
         return ObjectObservation(
             "tracking", track.object_id, pose, T_hand, track.holder, mask, hand_mask, is_keyframe, inliers,
-            message=CARRIED if track.starved else "from colour alone: size and distance are the hand's",
+            message=HIDDEN if mask is None else CARRIED if track.starved else PLAIN,
             covariance=pose_covariance(track),
         )  # fmt: skip
+
+    def _hidden(self, frame: RgbdFrame, hands, hand_mask: np.ndarray, why: str) -> ObjectObservation:
+        """Where the hand holds it if that hand covers it, else it is lost."""
+        track = self._known()
+        pose = track.held_still(hands)
+        covered = cv2.dilate(hand_mask.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+        if pose is None or not track.lies_in(covered, pose, frame.intrinsics):
+            return self._lose(hand_mask, why)
+        track.carry(pose, hands)
+        return self._report(None, hand_mask, hands, 0.0, False)
 
     def _lose(self, hand_mask: np.ndarray | None, why: str) -> ObjectObservation:
         track = self._known()

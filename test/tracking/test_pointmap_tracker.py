@@ -12,6 +12,7 @@ from hoi_ros.datatypes import RgbdFrame
 from hoi_ros.errors import InputError
 from hoi_ros.geometry import invert_transform, rotation_angle
 from hoi_ros.tracking.pointmap_config import ColorTrackerConfig
+from hoi_ros.tracking.pointmap_object import FollowedObject
 from hoi_ros.tracking.pointmap_tracker import ColorTracker
 
 LARGE = (0.055, 0.06, 0.03)
@@ -79,10 +80,17 @@ def test_a_thing_turned_by_the_fingers_is_seen_to_turn_and_the_right_way():
 
 def test_what_is_gone_is_reported_lost_and_given_up():
     tracker = ColorTracker(ALONE)
-    seen, _ = follow(course(10.0, 21), gone_from=10, tracker=tracker)
+    seen, _ = follow(course(10.0, 31), gone_from=10, tracker=tracker)
     assert seen[9].state == "tracking"
     assert seen[-1].state in ("lost", "waiting") and seen[-1].T_camera_object is None and seen[-1].message
-    assert sum(o.state == "tracking" for o in seen[10:]) <= 6
+    assert sum(o.state == "tracking" for o in seen[10:]) <= 15
+    assert all(o.inlier_fraction == 0 for o in seen[10:])
+
+
+def test_what_is_gone_from_fingers_that_move_is_lost_soon(monkeypatch):
+    monkeypatch.setattr(FollowedObject, "held_still", lambda self, hands: None)
+    seen, _ = follow(course(10.0, 21), gone_from=10)
+    assert seen[9].state == "tracking" and sum(o.state == "tracking" for o in seen[10:]) <= 6
 
 
 def test_nothing_is_tracked_without_a_hand_or_without_a_thing():
