@@ -275,8 +275,8 @@ def _overlap(seen: ObjectObservation, frame: RgbdFrame) -> float:
 def network_motion(network: PointmapNetwork, count: int, seed: int, built_in: bool) -> str:
     """The network's motion between two views of things it has not seen, with the true masks."""
     config = PairConfig(seed=seed, built_in_share=1.0 if built_in else 0.0, max_turn_deg=45.0, roll_deg=5.0,
-                        new_background_share=0.0, masked_share=1.0, harshness=0.2, handover_share=0.0, regrasp_share=0.0,
-                        grip_slip_m=1.0)  # fmt: skip
+                        new_background_share=0.0, masked_share=1.0, harshness=0.2, handover_share=0.0,
+                        regrasp_share=0.0, grip_slip_m=1.0)  # fmt: skip
     stream, size = PairStream(network.config.image_px, config), network.config.image_px
     rows = []
     for number in range(count):
