@@ -8,13 +8,17 @@ from pathlib import Path
 from hoi_ros.datatypes import CameraIntrinsics, RgbdFrame
 from hoi_ros.errors import InputError
 from hoi_ros.sources.camera_file import read_camera_file
+from hoi_ros.sources.exif import noted_focal_px
 from hoi_ros.sources.image_files import COLOR_SUFFIXES, check_picture, list_pictures, read_color
 from hoi_ros.sources.source import Source
 from hoi_ros.sources.source_config import SourceConfig
 
 
 class ImagesSource(Source):
-    """Pictures of a folder in natural order, each for itself; `camera.json` in it gives the intrinsics."""
+    """Pictures of a folder in natural order, each for itself.
+
+    Intrinsics are those of `camera.json` in it, else the focal length that a photo notes of itself, else a guess.
+    """
 
     independent_frames = True
 
@@ -46,6 +50,9 @@ class ImagesSource(Source):
 
     def _intrinsics(self, shape: tuple[int, ...], path: Path) -> CameraIntrinsics:
         height, width = shape[:2]
-        if self._camera is None:
+        if self._camera is not None:
+            return self._camera.intrinsics(width, height, f"picture {path}")
+        focal = noted_focal_px(path) if self.config.fov_deg == SourceConfig().fov_deg else None
+        if focal is None:
             return self.guessed_intrinsics(width, height)
-        return self._camera.intrinsics(width, height, f"picture {path}")
+        return CameraIntrinsics(width, height, focal, focal, (width - 1) / 2, (height - 1) / 2)
