@@ -217,7 +217,7 @@ def command_run(options: argparse.Namespace) -> int:
         f"{report['object_tracked_frames']}, {report['fps']} frames/s; results in {options.out}"
     )
     if report["focal_seen"]:
-        print(report["warnings"][-1])
+        print(report["focal_seen"]["message"])
     if report["frames_with_depth"] == 0 and not (options.no_object or report["frames_treated_alone"]):
         print("no depth in this source: the object is tracked from colour alone, roughly; its scale is the hand's")
     return 0

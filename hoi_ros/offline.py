@@ -159,7 +159,7 @@ class _Run:
             "device": self.pipeline.device,
             "estimator": choose_estimator(self.options.pipeline.hand),
             "intrinsics_guessed": self.source.intrinsics_guessed,
-            "focal_seen": None if focal is None else {"px": round(focal.focal_px, 1), "sigma": round(focal.sigma, 3)},
+            "focal_seen": None if focal is None else focal.report(),
             "interrupted": self.interrupted,
             "frames_treated_alone": self.source.independent_frames,
             "frames_left_out": self.source.dropped_frames,

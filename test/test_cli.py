@@ -149,6 +149,6 @@ def test_a_run_tells_the_focal_length_that_was_seen(capsys, tmp_path: Path, monk
         monkeypatch.setattr(HeldObjectTracker, "focal", value)
         assert cli.main([*arguments, str(tmp_path / name)]) == 0
         report = json.loads((tmp_path / name / "report.json").read_text())
-        assert report["focal_seen"] == (None if value is None else {"px": 612.4, "sigma": 0.08})
+        assert report["focal_seen"] == (None if value is None else {"px": 612.4, "sigma": 0.08, "message": str(seen)})
         assert ("focal length looks like 612 px +- 8 %" in capsys.readouterr().out) == (value is not None)
         assert (str(seen) in report["warnings"]) == (value is not None)

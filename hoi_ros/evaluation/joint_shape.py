@@ -8,7 +8,7 @@ import numpy as np
 
 from hoi_ros.datatypes import TriangleMesh
 from hoi_ros.evaluation.alignment import align_with_scale
-from hoi_ros.evaluation.surfaces import ABSENT_SURFACE, SurfaceErrors, compare_surfaces, sample_surface
+from hoi_ros.evaluation.surfaces import ABSENT_SURFACE, SurfaceErrors, compare_surfaces, sample_surface, triangle_areas
 from hoi_ros.geometry import invert_transform, transform_points
 
 SAMPLES, ALIGN_SAMPLES, STARTS = 40_000, 3_000, 60
@@ -87,7 +87,7 @@ def joint_errors(
 
 def _union_samples(hand: TriangleMesh, object_mesh: TriangleMesh, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Points (SAMPLES, 3) spread evenly over both surfaces in no order, and which of them are the hand's."""
-    areas = [_area(mesh) for mesh in (hand, object_mesh)]
+    areas = [float(triangle_areas(mesh.vertices, mesh.faces).sum()) for mesh in (hand, object_mesh)]
     count = round(SAMPLES * areas[0] / max(sum(areas), 1e-12))
     parts = [
         sample_surface(mesh.vertices, mesh.faces, number, seed)
@@ -96,9 +96,3 @@ def _union_samples(hand: TriangleMesh, object_mesh: TriangleMesh, seed: int) -> 
     points = np.concatenate(parts)
     order = np.random.default_rng(seed).permutation(len(points))
     return points[order], order < len(parts[0])
-
-
-def _area(mesh: TriangleMesh) -> float:
-    """Square metres."""
-    a, b, c = mesh.vertices.astype(np.float64)[mesh.faces].transpose(1, 0, 2)
-    return float(np.linalg.norm(np.cross(b - a, c - a), axis=1).sum()) / 2

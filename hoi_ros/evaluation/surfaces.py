@@ -77,10 +77,15 @@ def nearest_distances(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     return cKDTree(target).query(source, workers=-1)[0]
 
 
+def triangle_areas(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Areas (M,) of triangles (M, 3) over vertices (N, 3), in their unit squared."""
+    a, b, c = np.asarray(vertices, np.float64)[faces].transpose(1, 0, 2)
+    return np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
+
+
 def sample_surface(vertices: np.ndarray, faces: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
     """Points (count, 3) spread evenly by area over triangles (M, 3) of vertices (N, 3); the same for the same seed."""
-    corners = np.asarray(vertices, np.float64)[faces]
-    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    corners, area = np.asarray(vertices, np.float64)[faces], triangle_areas(vertices, faces)
     if not len(faces) or not area.sum() > 0:
         return np.zeros((0, 3))
     random = np.random.default_rng(seed)

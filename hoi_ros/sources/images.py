@@ -52,7 +52,7 @@ class ImagesSource(Source):
         height, width = shape[:2]
         if self._camera is not None:
             return self._camera.intrinsics(width, height, f"picture {path}")
-        focal = noted_focal_px(path) if self.config.fov_deg == SourceConfig().fov_deg else None
+        focal = noted_focal_px(path)
         if focal is None:
             return self.guessed_intrinsics(width, height)
         return CameraIntrinsics(width, height, focal, focal, (width - 1) / 2, (height - 1) / 2)

@@ -9,12 +9,13 @@ import numpy as np
 from hoi_ros.datatypes import HandEstimate
 from hoi_ros.geometry import transform_points
 from hoi_ros.tracking.config import TrackerConfig
+from hoi_ros.tracking.grip import CARRY_FRAMES
 from hoi_ros.tracking.likeness import MIN_LIKENESS
 from hoi_ros.tracking.model import Rendering
 from hoi_ros.tracking.track import Track, View
 
-CARRY_FRAMES, CARRIED_M = 90, 0.01
-"""Frames in a row that the hand alone may carry an object, and how far off that is."""
+CARRIED_M = 0.01
+"""How far off an object is that the hand alone carries."""
 CARRIED = "what is known of it is out of sight: the hand that shows other sides of it carries it"
 HIDDEN = "the hand hides it: it is where the hand held it"
 HIDDEN_SHARE = 0.12

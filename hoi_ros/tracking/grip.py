@@ -13,6 +13,8 @@ BLEND = 0.3
 """Share of the newest frame: a fitted hand wavers by some degrees."""
 SAME_M, SAME_RAD, FINGERS_M = 0.015, np.radians(15.0), 0.02
 """Beyond these the object has slipped, or the fingers have moved, and it is held anew."""
+CARRY_FRAMES = 90
+"""Frames in a row for which the hand alone is believed to hold what is not seen."""
 SURE_FRAMES = 5
 """Frames that must agree."""
 

@@ -34,6 +34,10 @@ class FocalEstimate:
             f"{self.guessed_px:.0f}: distances scale with it; calibrate the camera, or set fov_deg={self.fov_deg:.0f}"
         )
 
+    def report(self) -> dict[str, float | str]:
+        """For a file: pixels, standard deviation of the logarithm, and what to do about it."""
+        return {"px": round(self.focal_px, 1), "sigma": round(self.sigma, 3), "message": str(self)}
+
 
 class FocalBelief:
     """What the pictures of a stream say of one guessed camera, pooled with the guess."""
@@ -67,7 +71,7 @@ class FocalBelief:
         return FocalEstimate(focal, float(np.sqrt(variance)), self.guess.fx, float(fov))
 
 
-def focal_from_pointmap(points: np.ndarray, confidence: np.ndarray, mask: np.ndarray | None = None) -> float:
+def focal_from_pointmap(points: np.ndarray, confidence: np.ndarray) -> float:
     """Focal length in pixels that explains a pointmap of a camera whose principal point is the image's middle.
 
     Weighted least absolute error by reweighting (Weiszfeld), as DUSt3R proposes.
@@ -75,7 +79,6 @@ def focal_from_pointmap(points: np.ndarray, confidence: np.ndarray, mask: np.nda
     Args:
         points: (H, W, 3) in the camera's own frame, any scale.
         confidence: (H, W) at least 0.
-        mask: (H, W) bool pixels to use; None uses all.
 
     Returns:
         Pixels; NaN when no usable pixel is in front of the camera or away from the middle.
@@ -84,8 +87,6 @@ def focal_from_pointmap(points: np.ndarray, confidence: np.ndarray, mask: np.nda
     v, u = np.mgrid[:height, :width].astype(np.float64)
     pixels = np.stack([u - (width - 1) / 2, v - (height - 1) / 2], -1)
     usable = np.isfinite(points).all(-1) & (points[..., 2] > 1e-9) & (confidence > 0)
-    if mask is not None:
-        usable &= mask
     pixels, weight = pixels[usable], confidence[usable].astype(np.float64)
     flat = points[usable][:, :2].astype(np.float64) / points[usable][:, 2:]
     return least_distance_factor(flat, pixels, weight)

@@ -9,7 +9,7 @@ import numpy as np
 
 from hoi_ros.datatypes import CameraIntrinsics, HandEstimate
 from hoi_ros.geometry import invert_transform, nearest_rigid, rotation_angle
-from hoi_ros.tracking.grip import Grip
+from hoi_ros.tracking.grip import CARRY_FRAMES, Grip
 from hoi_ros.tracking.pointmap_grip import RigidGrip
 from hoi_ros.tracking.pointmap_places import mask_at, middle_and_width, shown_at
 from hoi_ros.tracking.pointmap_stream import StreamView
@@ -18,9 +18,8 @@ from hoi_ros.tracking.pointmap_structure import PosePrior, projected
 PLAIN = "from colour alone: size and distance are the hand's"
 CARRIED = "from colour alone: too plain or too fast to be followed itself, taken to move with the hand"
 HIDDEN = "from colour alone: the hand hides it, and its fingers keep still: taken to be where it held it"
-HIDDEN_FRAMES, COVERED_SHARE, DOUBT_RAD = 90, 0.5, 0.02
-"""Frames in a row that a hand whose fingers do not move is believed to hold what is not seen; of its points as many lie
-behind that hand; the turn is less sure by so much each such frame."""
+COVERED_SHARE, DOUBT_RAD = 0.5, 0.02
+"""Of the points of a hidden thing as many lie behind its hand; the turn is less sure by so much each such frame."""
 
 
 @dataclass
@@ -80,7 +79,7 @@ class FollowedObject:
 
     def held_still(self, hands: Sequence[HandEstimate]) -> np.ndarray | None:
         """(4, 4) where the fingers have it that held it when last followed; None: they moved, or it is too long ago."""
-        return None if self.starved > HIDDEN_FRAMES else self.hold.pose(hands)
+        return None if self.starved > CARRY_FRAMES else self.hold.pose(hands)
 
     def strayed(self, prior: PosePrior, mask: np.ndarray, camera: CameraIntrinsics) -> bool:
         """True when a mask (H, W) lies farther from where its middle should show than it is wide."""
@@ -100,4 +99,8 @@ class FollowedObject:
         self.pose = self.carried = nearest_rigid(pose)
         self.spin, self.alive = np.zeros(3), np.zeros(len(self.points), bool)
         self.lost, self.lost_frames, self.plain = False, 0, 0
+        self.remember_wrists(hands)
+
+    def remember_wrists(self, hands: Sequence[HandEstimate]) -> None:
+        """Where the hands are, for the next frame's steps."""
         self.wrists = {hand.track_id: np.asarray(hand.T_camera_wrist, np.float64) for hand in hands}

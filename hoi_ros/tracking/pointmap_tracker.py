@@ -238,13 +238,13 @@ class ColorTracker:
             pose = held
         if track.starved > config.lost_frames and track.strayed(prior, mask, frame.intrinsics):
             return self._hidden(frame, hands, hand_mask, "its outline is not where the hand should have carried it")
-        if track.missing + track.starved == 0:
-            track.plain = 0
-            track.hold.learn(next((hand for hand in hands if hand.track_id == track.holder), None), nearest_rigid(pose))
         track.motion = pose @ invert_transform(track.pose)
         track.travelled += float(rotation_angle(track.motion[:3, :3]))
         track.spin += 0.4 * (so3_log(pose[:3, :3] @ track.carried[:3, :3].T) - track.spin)
         track.pose, track.lost, track.lost_frames, track.mask = nearest_rigid(pose), False, 0, mask
+        if track.missing + track.starved == 0:
+            track.plain = 0
+            track.hold.learn(next((hand for hand in hands if hand.track_id == track.holder), None), track.pose)
         track.alive[:] = False
         track.alive[used[fits]] = True
         track.pixels = np.where(track.alive[:, None], pixels, track.pixels)
@@ -358,7 +358,7 @@ class ColorTracker:
 
     def _remember_hands(self, hands: Sequence[HandEstimate], mask: np.ndarray) -> None:
         track = self._known()
-        track.wrists = {hand.track_id: np.asarray(hand.T_camera_wrist, np.float64) for hand in hands}
+        track.remember_wrists(hands)
         rows, columns = np.nonzero(mask)
         if not len(rows) or not hands:
             return

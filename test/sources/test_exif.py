@@ -58,10 +58,10 @@ def test_what_does_not_settle_it_leaves_the_guess(tmp_path, notes):
     assert frame.intrinsics.guessed and source.intrinsics_guessed and len(source.warnings) == 1
 
 
-def test_what_the_user_says_wins(tmp_path):
+def test_a_camera_file_wins_and_a_field_of_view_is_only_assumed_where_nothing_is_known(tmp_path):
     photo(tmp_path / "a.jpg", focal=26)
     (frame,), _ = frames(tmp_path, fov_deg=90.0)
-    assert frame.intrinsics.guessed and frame.intrinsics.fx == approx(200)
+    assert frame.intrinsics.fx == approx(300.46, abs=0.01)
     (tmp_path / "camera.json").write_text('{"fx": 321, "fy": 321, "cx": 200, "cy": 150}')
     (frame,), _ = frames(tmp_path)
     assert frame.intrinsics.fx == 321

@@ -9,9 +9,9 @@ from pytest import approx
 from scenes import CAMERA, box_layer, frame, hand, pose
 
 from hoi_ros.geometry import invert_transform
-from hoi_ros.tracking.grip import SURE_FRAMES
+from hoi_ros.tracking.grip import CARRY_FRAMES, SURE_FRAMES
 from hoi_ros.tracking.pointmap_config import ColorTrackerConfig
-from hoi_ros.tracking.pointmap_object import COVERED_SHARE, HIDDEN, HIDDEN_FRAMES, FollowedObject
+from hoi_ros.tracking.pointmap_object import COVERED_SHARE, HIDDEN, FollowedObject
 from hoi_ros.tracking.pointmap_points import pose_covariance
 from hoi_ros.tracking.pointmap_tracker import ColorTracker
 
@@ -49,7 +49,7 @@ def test_fingers_that_move_another_hand_or_a_long_time_say_nothing():
     assert track.held_still([estimate]) is not None
     assert track.held_still([opened(estimate)]) is None
     assert track.held_still([replace(estimate, track_id=7)]) is None and track.held_still([]) is None
-    track.starved = HIDDEN_FRAMES + 1
+    track.starved = CARRY_FRAMES + 1
     assert track.held_still([estimate]) is None
     assert held(SURE_FRAMES - 1)[0].held_still([estimate]) is None
 
