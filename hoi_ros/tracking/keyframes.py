@@ -10,10 +10,10 @@ import numpy as np
 
 from hoi_ros.datatypes import CameraIntrinsics
 from hoi_ros.geometry import invert_transform, pointmap_from_depth, transform_points
-from hoi_ros.tracking.alignment import ReferenceCloud
 from hoi_ros.tracking.config import TrackerConfig
 from hoi_ros.tracking.features import sample_features
 from hoi_ros.tracking.patch import Patch, surface_normals
+from hoi_ros.tracking.reference import ReferenceCloud
 
 KEYFRAME_POINTS = 1500
 SINGLE_VIEW_NOISE = 3.0

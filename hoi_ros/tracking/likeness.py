@@ -24,9 +24,14 @@ def color_bins(picture: np.ndarray) -> np.ndarray:
 def color_shares(color: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Share (COLORS,) of each colour among the masked pixels of a picture (H, W, 3), softened; sums to 1 at most."""
     picked = color[mask]
-    if not len(picked):
+    return bin_shares(color_bins(picked[None])[0] if len(picked) else np.zeros(0, np.int64))
+
+
+def bin_shares(bins: np.ndarray) -> np.ndarray:
+    """Share (COLORS,) of each colour among pixels with these bins (N,), softened; sums to 1 at most."""
+    if not len(bins):
         return np.zeros(COLORS, np.float32)
-    counts = np.bincount(color_bins(picked[None])[0], minlength=COLORS).astype(np.float32) / len(picked)
+    counts = np.bincount(bins, minlength=COLORS).astype(np.float32) / len(bins)
     return cv2.GaussianBlur(counts.reshape(CHROMAS, -1), (0, 0), 1.0).reshape(-1)
 
 
@@ -35,8 +40,7 @@ def likeness(shown: np.ndarray, known: np.ndarray) -> float:
     return float(np.minimum(shown, known).sum() / max(known.sum(), 1e-9))
 
 
-def likelier(picture: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """(h, w) float32, 0 to 1: how much likelier a pixel's colour is in the shares (COLORS,) `first` than `second`."""
-    bins = color_bins(picture)
+def likelier(bins: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """(h, w) float32, 0 to 1: how much likelier the shares (COLORS,) `first` make bins (h, w) than `second` do."""
     odds = (first + UNSEEN) / (first + second + 2 * UNSEEN)
     return cv2.blur(odds.astype(np.float32)[bins], (3, 3))

@@ -8,11 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from hoi_ros.geometry import invert_transform, rotation_angle, transform_points
-from hoi_ros.tracking.alignment import MISSING_COST, AlignmentTarget, ReferenceCloud, align, alignment_target
+from hoi_ros.tracking.alignment import align
 from hoi_ros.tracking.config import TrackerConfig
 from hoi_ros.tracking.keyframes import Keyframe
+from hoi_ros.tracking.linearisation import MISSING_COST
 from hoi_ros.tracking.pointmap_motion import MotionEdge
 from hoi_ros.tracking.pose_graph import information_about
+from hoi_ros.tracking.reference import ReferenceCloud
+from hoi_ros.tracking.target import AlignmentTarget, alignment_target
 
 WIDEST_RAD = np.radians(40.0)
 """Views farther apart show too little of the same surface."""

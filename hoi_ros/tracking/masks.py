@@ -20,6 +20,7 @@ DEEP_M = 0.004
 """Inside the silhouette by so much, what lies at the mesh's depth is surely skin."""
 SEEN_NEAR_M = 0.06
 """Skin that a network sees is believed this near to the mesh in depth."""
+NO_HAND_M = np.float32(1e3)
 SHARES, LUMAS = 24, 4
 BINS = SHARES * SHARES * LUMAS
 UNSEEN = 1e-3
@@ -43,21 +44,20 @@ class SkinModel:
         self._skin = np.zeros(BINS, np.float32)
         self._other = np.zeros(BINS, np.float32)
 
-    def probability(self, color: np.ndarray) -> np.ndarray:
-        """(h, w) float32 in 0 to 1 that a pixel of (h, w, 3) uint8 RGB is skin; 0.5 before anything is known."""
+    def probability(self, bins: np.ndarray) -> np.ndarray:
+        """(h, w) float32 in 0 to 1 that pixels of these `skin_bins` (h, w) are skin; 0.5 before anything is known."""
         if not self.learnt:
-            return np.full(color.shape[:2], 0.5, np.float32)
+            return np.full(bins.shape, 0.5, np.float32)
         share = self._skin / (self._skin + self._other + UNSEEN)
-        return share.astype(np.float32)[_color_bins(color)]
+        return share.astype(np.float32)[bins]
 
     @property
     def learnt(self) -> bool:
         """True once skin has been seen."""
         return bool(self._skin.sum() > 0)
 
-    def learn(self, color: np.ndarray, skin_mask: np.ndarray, other_mask: np.ndarray) -> None:
-        """Update from (h, w, 3) uint8 RGB and the pixels that surely are, and are not, skin."""
-        bins = _color_bins(color)
+    def learn(self, bins: np.ndarray, skin_mask: np.ndarray, other_mask: np.ndarray) -> None:
+        """Update from `skin_bins` (h, w) and the pixels that surely are, and are not, skin."""
         for histogram, mask in ((self._skin, skin_mask), (self._other, other_mask)):
             if mask.sum() < 50:
                 continue
@@ -72,8 +72,8 @@ def _softened(counts: np.ndarray) -> np.ndarray:
     return (hue @ LUMA_SPREAD).reshape(-1)
 
 
-def _color_bins(color: np.ndarray) -> np.ndarray:
-    """Histogram bin of each pixel: shares of red and blue in the brightness, and the brightness."""
+def skin_bins(color: np.ndarray) -> np.ndarray:
+    """Histogram bin (h, w) of each pixel (h, w, 3) uint8 RGB: shares of red and blue in the brightness, and that."""
     red, green, blue = np.moveaxis(color.astype(np.float32), -1, 0)
     total = red + green + blue
     scale = np.float32(SHARES) / (total + 24)
@@ -85,7 +85,7 @@ def _color_bins(color: np.ndarray) -> np.ndarray:
 
 
 def hand_depth(hands: Sequence[HandEstimate], faces: Mapping[str, np.ndarray] | None, patch: Patch) -> np.ndarray:
-    """Depth (h, w) float32 of the fitted hand meshes in a patch, inf where no hand is.
+    """Depth (h, w) float32 of the fitted hand meshes in a patch, NO_HAND_M where no hand is.
 
     Args:
         hands: fitted hands, vertices in the optical frame.
@@ -95,7 +95,7 @@ def hand_depth(hands: Sequence[HandEstimate], faces: Mapping[str, np.ndarray] | 
     height, width = patch.shape
     k = patch.intrinsics
     half_h, half_w = (height + 1) // 2, (width + 1) // 2
-    depth = np.full(half_h * half_w, 1e3, np.float32)
+    depth = np.full(half_h * half_w, NO_HAND_M, np.float32)
     for hand in hands:
         vertices = hand.vertices_camera.astype(np.float32)
         vertices = vertices[np.isfinite(vertices).all(1)]
@@ -110,8 +110,7 @@ def hand_depth(hands: Sequence[HandEstimate], faces: Mapping[str, np.ndarray] | 
     image: np.ndarray = depth.reshape(half_h, half_w)
     closed = cv2.morphologyEx(-image, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)) * -1
     image = cv2.resize(np.minimum(image, closed), (2 * half_w, 2 * half_h), interpolation=cv2.INTER_NEAREST)
-    image = image[:height, :width]
-    return np.where(image < 1e2, image, np.float32(np.inf))
+    return image[:height, :width]
 
 
 def forearm_mask(hands: Sequence[HandEstimate], patch: Patch) -> np.ndarray:
@@ -159,40 +158,41 @@ def segment_hands(
     if not hands:
         return np.zeros(patch.shape, bool)
     mesh = hand_depth(hands, faces, patch)
-    silhouette = np.isfinite(mesh)
+    silhouette = mesh < NO_HAND_M
     typical = float(np.median(mesh[silhouette])) if silhouette.any() else 1.0
     pixel_m = patch.pixel_size_m(typical)
     valid = patch.depth_m > 0
     wide = _min_filter(mesh, 0.02 / pixel_m)
-    close = np.isfinite(wide) & (np.abs(patch.depth_m - wide) < 0.035) & valid
+    close = (np.abs(patch.depth_m - wide) < 0.035) & valid
     snug = _min_filter(mesh, config.hand_margin_m / pixel_m)
-    inside = np.isfinite(snug) & (patch.depth_m - snug < 0.018) & (patch.depth_m - snug > -0.025)
+    inside = (patch.depth_m - snug < 0.018) & (patch.depth_m - snug > -0.025)
     claimed = np.zeros(patch.shape, bool)
     if model_depth_m is not None:
         claimed = valid & (np.abs(patch.depth_m - model_depth_m) < 0.006)
-    probability = cv2.blur(skin.probability(patch.color), (3, 3))
+    bins = skin_bins(patch.color)
+    probability = cv2.blur(skin.probability(bins), (3, 3))
     arm = forearms & ~(claimed & (probability < 0.5))
-    core = silhouette & (np.abs(patch.depth_m - mesh) < 0.012) & ~claimed
+    core = (np.abs(patch.depth_m - mesh) < 0.012) & ~claimed
     eroded = cv2.erode(core.astype(np.uint8), _disk(max(2.0, DEEP_M / pixel_m))) > 0
     # Table and wall are told apart by depth, so that wood the colour of skin does not unteach the skin; and what the
     # model claims close to the hand may be the hand itself, wrongly fused.
-    elsewhere = valid & ~forearms & ~dilated(np.isfinite(wide), AWAY_M / pixel_m)
+    elsewhere = valid & ~forearms & ~dilated(wide < NO_HAND_M, AWAY_M / pixel_m)
     elsewhere = cv2.morphologyEx((elsewhere & clear).astype(np.uint8), cv2.MORPH_OPEN, _disk(2)) > 0
-    skin.learn(patch.color, eroded, elsewhere)
+    skin.learn(bins, eroded, elsewhere)
     if skin.learnt:
         hand = (inside & (probability > 0.25)) | (close & (probability > 0.6))
         hand |= _grown(core & (probability > 0.4), (probability > 0.7) & valid & ~claimed, patch)
-        own = claimed & ~np.isfinite(snug)
+        own = claimed & (snug >= NO_HAND_M)
         if own.sum() >= 100 and float(np.median(probability[own])) < 0.3:
             # The object's colour is not the skin's: what looks like skin beside the hand is a finger off its mesh.
-            beside = np.isfinite(_min_filter(mesh, 0.035 / pixel_m)) & clear & valid
+            beside = (_min_filter(mesh, 0.035 / pixel_m) < NO_HAND_M) & clear & valid
             hand |= beside & (probability > 0.8)
         hand &= ~(claimed & (probability < 0.5))
     else:
         hand = inside & ~claimed
     if config.hand_segments:
         evidence = segment_evidence(hands, patch.shape, patch.x0, patch.y0, 1 / patch.stride)
-        near = np.isfinite(wide) & (np.abs(patch.depth_m - wide) < SEEN_NEAR_M) & valid
+        near = (np.abs(patch.depth_m - wide) < SEEN_NEAR_M) & valid
         hand = hand if evidence is None else evidence.correct_hand(hand, near)
     hand |= arm
     return cv2.morphologyEx(hand.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)) > 0
@@ -222,10 +222,9 @@ def grasp_components(
         (h, w) bool, empty when nothing is held.
     """
     allowed = (candidates & ~patch.edge_mask).astype(np.uint8)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(allowed, connectivity=4)
-    out = np.zeros(patch.shape, bool)
+    count, labels = cv2.connectedComponents(allowed, connectivity=4)
     if count < 2 or not hands:
-        return out
+        return np.zeros(patch.shape, bool)
     zones = np.concatenate([_grasp_zone(hand) for hand in hands]).astype(np.float32)
     rows, columns = np.nonzero(allowed[::2, ::2])
     points = patch.points[::2, ::2][rows, columns]
@@ -286,9 +285,10 @@ def object_mask(
 def connected_parts(candidates: np.ndarray, patch: Patch, min_px: int, most: int = 4) -> list[np.ndarray]:
     """The largest parts (h, w) bool of the candidates, cut at depth jumps, largest first."""
     allowed = (candidates & ~patch.edge_mask).astype(np.uint8)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(allowed, connectivity=4)
-    order = [i for i in np.argsort(-stats[:, cv2.CC_STAT_AREA], kind="stable") if i > 0]
-    return [labels == i for i in order[:most] if stats[i, cv2.CC_STAT_AREA] >= min_px]
+    _, labels = cv2.connectedComponents(allowed, connectivity=4)
+    areas = np.bincount(labels.ravel())
+    order = [i for i in np.argsort(-areas, kind="stable") if i > 0]
+    return [labels == i for i in order[:most] if areas[i] >= min_px]
 
 
 def main_parts(mask: np.ndarray, patch: Patch, least_share: float = 0.3) -> np.ndarray:
@@ -305,9 +305,7 @@ def _regained(mask: np.ndarray, candidates: np.ndarray) -> np.ndarray:
 
 def _min_filter(depth: np.ndarray, radius_px: float) -> np.ndarray:
     """Least depth within a radius; spreads a silhouette outwards."""
-    finite = np.where(np.isfinite(depth), depth, np.float32(1e3))
-    out = cv2.erode(finite, _disk(radius_px))
-    return np.where(out < 1e2, out, np.float32(np.inf))
+    return cv2.erode(depth, _disk(radius_px))
 
 
 def dilated(mask: np.ndarray, radius_px: float) -> np.ndarray:

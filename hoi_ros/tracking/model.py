@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 
 from hoi_ros.geometry import invert_transform, transform_points
-from hoi_ros.tracking.alignment import ReferenceCloud
 from hoi_ros.tracking.config import TrackerConfig
 from hoi_ros.tracking.features import CHANNELS, FEATURE_SCALES_M, sample_features
 from hoi_ros.tracking.patch import Patch, depth_noise_m
+from hoi_ros.tracking.reference import ReferenceCloud
 
 CONFIDENCE_CAP = 40.0
 SURE = 1.5
@@ -156,8 +156,9 @@ class SurfelModel:
         known = rows >= 0
         values = sample_features(features, pixel).reshape(len(pixel), -1)
         colors = patch.color.reshape(-1, 3)[pixel]
-        self._average(rows[known], weight[known], points_object[known], normals[known], colors[known])
-        self._average_features(rows[known], weight[known], values[known])
+        touched, index = _grouped(rows[known], self._used)
+        self._average(touched, index, weight[known], points_object[known], normals[known], colors[known])
+        self._average_features(touched, index, weight[known], values[known])
         return created
 
     def fade(self, patch: Patch, trusted_mask: np.ndarray, T_camera_object: np.ndarray, visible: np.ndarray) -> None:
@@ -225,8 +226,7 @@ class SurfelModel:
         self._grid[cells] = new + 1
         return len(cells)
 
-    def _average(self, rows, weight, points, normals, colors) -> None:
-        touched, index = np.unique(rows, return_inverse=True)
+    def _average(self, touched, index, weight, points, normals, colors) -> None:
         total = np.bincount(index, weight)
         count = np.bincount(index)
         gain = total / count  # one view adds at most 1, however many pixels see the surfel
@@ -239,9 +239,8 @@ class SurfelModel:
         self._normals[touched] /= np.maximum(length, 1e-6)
         self._confidence[touched] = np.minimum(old + gain, CONFIDENCE_CAP)
 
-    def _average_features(self, rows, weight, values) -> None:
-        """Average values (N, LEVELS * CHANNELS), NaN where unknown, into the rows (N,)."""
-        touched, index = np.unique(rows, return_inverse=True)
+    def _average_features(self, touched, index, weight, values) -> None:
+        """Average values (N, LEVELS * CHANNELS), NaN where unknown, into the rows `touched[index]`."""
         count = np.bincount(index)
         for column in range(values.shape[1]):
             known = np.isfinite(values[:, column])
@@ -260,6 +259,15 @@ class SurfelModel:
                 waver = np.where(old > 0, change**2, 0)
                 rate = np.maximum(share, 0.1)
                 self._feature_variance[row] += rate * (waver - self._feature_variance[row])
+
+
+def _grouped(rows: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The different ones of rows (N,) below `count`, in order, and which of them each is: unique without sorting."""
+    place = np.zeros(count, np.int64)
+    place[rows] = 1
+    touched = np.flatnonzero(place)
+    place[touched] = np.arange(len(touched))
+    return touched, place[rows]
 
 
 def _pixels(points_camera: np.ndarray, patch: Patch) -> tuple[np.ndarray, np.ndarray]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import cv2
 import numpy as np
 
 from hoi_ros.datatypes import CameraIntrinsics, RgbdFrame
 from hoi_ros.geometry import pointmap_from_depth
+from hoi_ros.tracking.likeness import color_bins
 
 NEAR_M, FAR_M = 0.1, 4.0
 
@@ -42,6 +44,11 @@ class Patch:
     def shape(self) -> tuple[int, int]:
         """Height and width of the patch."""
         return self.depth_m.shape  # type: ignore[return-value]
+
+    @cached_property
+    def color_bins(self) -> np.ndarray:
+        """(h, w) bin of each pixel's colour, see `likeness`."""
+        return color_bins(self.color)
 
     def pixel_size_m(self, depth_m: float) -> float:
         """Width of a patch pixel on a surface facing the camera at this depth."""

@@ -11,7 +11,7 @@ import numpy as np
 from hoi_ros.datatypes import HandEstimate, RgbdFrame
 from hoi_ros.geometry import project
 from hoi_ros.tracking.likeness import CHROMAS, COLORS, LUMAS, color_bins
-from hoi_ros.tracking.masks import SAMPLES, SkinModel
+from hoi_ros.tracking.masks import SAMPLES, SkinModel, skin_bins
 from hoi_ros.tracking.pointmap_background import StillRoom
 from hoi_ros.tracking.pointmap_cut import CutMaps, cut, cut_labels
 from hoi_ros.tracking.segment_evidence import segment_evidence
@@ -184,10 +184,10 @@ class ColorMasks:
         if evidence is not None:
             core &= ~(evidence.object > 0.5)
             arm &= ~(evidence.object > 0.6)
-        self._skin.learn(
-            view.picture, core & ~(expected if expected is not None else np.zeros_like(zone)), ~near_hand & ~arm
-        )
-        probability = cv2.blur(self._skin.probability(view.picture), (3, 3))
+        bins = skin_bins(view.picture)
+        own = core if expected is None else core & ~expected
+        self._skin.learn(bins, own, ~near_hand & ~arm)
+        probability = cv2.blur(self._skin.probability(bins), (3, 3))
         hand = (silhouette & (probability > 0.3)) | (near_hand & (probability > 0.6))
         if evidence is not None:
             hand = evidence.correct_hand(hand, near_hand)

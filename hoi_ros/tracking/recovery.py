@@ -8,11 +8,13 @@ import numpy as np
 
 from hoi_ros.datatypes import HandEstimate
 from hoi_ros.geometry import make_transform, so3_exp
-from hoi_ros.tracking.alignment import AlignmentTarget, ReferenceCloud, coarse_align
+from hoi_ros.tracking.alignment import coarse_align
 from hoi_ros.tracking.config import TrackerConfig
 from hoi_ros.tracking.keyframes import Keyframe
 from hoi_ros.tracking.masks import connected_parts, grasp_components, object_mask
 from hoi_ros.tracking.model import SurfelModel
+from hoi_ros.tracking.reference import ReferenceCloud
+from hoi_ros.tracking.target import AlignmentTarget
 from hoi_ros.tracking.track import Track, View
 
 TURNS_RAD = np.radians(25.0) * np.array(

@@ -9,7 +9,7 @@ import numpy as np
 from hoi_ros.datatypes import HandEstimate, RgbdFrame
 from hoi_ros.tracking.config import TrackerConfig
 from hoi_ros.tracking.hidden_hands import HiddenHands
-from hoi_ros.tracking.likeness import color_shares, likelier
+from hoi_ros.tracking.likeness import bin_shares, likelier
 from hoi_ros.tracking.masks import SkinModel, dilated, forearm_mask, segment_hands
 from hoi_ros.tracking.patch import Patch, clean_depth, cut_patch
 from hoi_ros.tracking.planes import above_planes, dominant_planes
@@ -83,9 +83,10 @@ class Segmentation:
         patch = cut_patch(frame, depth, box, self._config.max_crop_px)
         if patch is None:
             return None
-        rendered = None
+        rendering = rendered = None
         if track is not None and predicted is not None:
-            rendered = track.model.render(predicted, patch).depth_m
+            rendering = track.model.render(predicted, patch)
+            rendered = rendering.depth_m
         above = clear = above_planes(patch.points, self.planes, self._config.plane_margin_m)
         arms = forearm_mask(self._hands_about, patch)
         hand_mask = segment_hands(self._hands_about, faces, patch, self._skin, rendered, clear, arms, self._config)
@@ -94,13 +95,13 @@ class Segmentation:
             clear = above | self._lying_low(patch, above | hand_mask, rendered, track)
         candidates &= clear
         self._learn_arm(patch, arms & hand_mask)
-        return View(patch, hand_mask, candidates, above, self._arm_colors)
+        return View(patch, hand_mask, candidates, above, self._arm_colors, rendering)
 
     def _learn_arm(self, patch: Patch, arm: np.ndarray) -> None:
         """Take in the colours of sleeves or bare arms: behind the other hand no arm is found, only its colours."""
         if arm.sum() < MIN_ARM_PX:
             return
-        shares = color_shares(patch.color, arm)
+        shares = bin_shares(patch.color_bins[arm])
         self._arm_colors = shares if self._arm_colors is None else self._arm_colors + 0.1 * (shares - self._arm_colors)
 
     def _lying_low(self, patch: Patch, not_table: np.ndarray, rendered: np.ndarray, track: Track) -> np.ndarray:
@@ -113,6 +114,6 @@ class Segmentation:
         table = ~not_table & (patch.depth_m > 0) & ~around
         if track.colors is None or table.sum() < MIN_TABLE_PX:
             return claimed
-        odds = likelier(patch.color, track.colors, color_shares(patch.color, table))
+        odds = likelier(patch.color_bins, track.colors, bin_shares(patch.color_bins[table]))
         low = around & ~not_table & (patch.depth_m > 0)
         return (claimed & (odds > MAYBE)) | (low & (odds > SURELY))

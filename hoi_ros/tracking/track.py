@@ -10,17 +10,19 @@ import numpy as np
 
 from hoi_ros.datatypes import HandEstimate, PoseRevision, RgbdFrame
 from hoi_ros.geometry import invert_transform, make_transform, rotation_angle, transform_points
-from hoi_ros.tracking.alignment import AlignmentResult, AlignmentTarget, ExpectedTurn, ReferenceCloud, turn_information
+from hoi_ros.tracking.alignment import AlignmentResult, ExpectedTurn, turn_information
 from hoi_ros.tracking.certainty import TurnCertainty
 from hoi_ros.tracking.config import TrackerConfig
 from hoi_ros.tracking.foreign import ForeignSurface
 from hoi_ros.tracking.grip import Grip
 from hoi_ros.tracking.keyframes import KeyframeStore, make_keyframe
-from hoi_ros.tracking.likeness import color_shares, likelier, likeness
+from hoi_ros.tracking.likeness import bin_shares, likelier, likeness
 from hoi_ros.tracking.masks import dilated, forearm_mask, grasp_components
 from hoi_ros.tracking.model import Rendering, SurfelModel
 from hoi_ros.tracking.moving_along import MovingAlong
 from hoi_ros.tracking.patch import Patch
+from hoi_ros.tracking.reference import ReferenceCloud
+from hoi_ros.tracking.target import AlignmentTarget
 from hoi_ros.tracking.view_graph import Correction, ViewGraph
 
 MODEL_POINTS, VIEW_POINTS = 1200, 800
@@ -48,6 +50,8 @@ class View:
     """Clear of table and wall: what lies closer to them may be theirs and is not learnt."""
     arm_colors: np.ndarray | None = None
     """(COLORS,) of the arms seen so far, sleeves or skin; None while there were none."""
+    rendering: Rendering | None = None
+    """The object's model where it is expected; None where none is."""
 
     def within(self, mask: np.ndarray, middle: np.ndarray, reach_m: float) -> np.ndarray:
         """Of a mask (h, w) what lies nearer than that to a point (3,) of the optical frame."""
@@ -256,16 +260,16 @@ class Track:
         self.foreign.add(view.patch.points[beside], pose)
         self.foreign.clear(view.patch.points[mask & (view.patch.depth_m > 0)], pose)
 
-    def learn_colors(self, color: np.ndarray, mask: np.ndarray) -> None:
-        """Take in the colours of masked pixels (h, w) of a picture (h, w, 3)."""
-        shares = color_shares(color, mask)
+    def learn_colors(self, patch: Patch, mask: np.ndarray) -> None:
+        """Take in the colours of a patch's masked pixels (h, w)."""
+        shares = bin_shares(patch.color_bins[mask])
         self.colors = shares if self.colors is None else self.colors + 0.1 * (shares - self.colors)
 
-    def likeness(self, color: np.ndarray, mask: np.ndarray) -> float:
-        """Share of its colours that masked pixels (h, w) of a picture (h, w, 3) show, 0 to 1."""
+    def likeness(self, patch: Patch, mask: np.ndarray) -> float:
+        """Share of its colours that a patch's masked pixels (h, w) show, 0 to 1."""
         if self.colors is None:
             return 0.0
-        return likeness(color_shares(color, mask), self.colors)
+        return likeness(bin_shares(patch.color_bins[mask]), self.colors)
 
     def find_holder(self, hands: Sequence[HandEstimate], points: np.ndarray, pose: np.ndarray) -> None:
         """The hand in contact; the present holder keeps the object unless another is clearly nearer."""
@@ -311,17 +315,25 @@ class Track:
 
     def _own_parts(self, parts: np.ndarray, view: View, mask: np.ndarray) -> np.ndarray:
         """Of parts (h, w) what lies no farther from the mask's middle than things are large, and looks like no arm."""
+        if not (parts & ~mask).any():
+            return parts
         if mask.any():
             middle = np.median(view.patch.points[mask], axis=0)
             parts = view.within(parts, middle, self.config.max_object_size_m / 2)
         if view.arm_colors is None or self.colors is None:
             return parts
-        odds = likelier(view.patch.color, view.arm_colors, self.colors)
-        count, labels = cv2.connectedComponents(parts.astype(np.uint8), connectivity=4)
+        rows, columns = np.nonzero(parts)
+        if not len(rows):
+            return parts
+        box = np.s_[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+        odds = likelier(view.patch.color_bins, view.arm_colors, self.colors)[box]
+        count, labels = cv2.connectedComponents(parts[box].astype(np.uint8), connectivity=4)
         sums = np.bincount(labels.ravel(), odds.ravel(), count)
         keep = sums < LIKE_AN_ARM * np.bincount(labels.ravel(), minlength=count)
         keep[0] = False
-        return keep[labels]
+        own = np.zeros_like(parts)
+        own[box] = keep[labels]
+        return own
 
 
 def about(motion: np.ndarray, middle: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from hoi_ros.datatypes import HandEstimate, ObjectObservation, PoseRevision, RgbdFrame
 from hoi_ros.errors import InputError
 from hoi_ros.geometry import make_transform, so3_exp, transform_points
-from hoi_ros.tracking.alignment import AlignmentResult, AlignmentTarget, ExpectedTurn, align, alignment_target
+from hoi_ros.tracking.alignment import AlignmentResult, ExpectedTurn, align
 from hoi_ros.tracking.beginning import GraspWatch, box_around, first_track, marked_mask
 from hoi_ros.tracking.carried import CARRIED_M, carried_view, is_hidden
 from hoi_ros.tracking.config import TrackerConfig
@@ -21,6 +21,7 @@ from hoi_ros.tracking.masks import dilated, object_mask
 from hoi_ros.tracking.model import SurfelModel
 from hoi_ros.tracking.recovery import best_guess, guesses_of_a_frame, looks_like
 from hoi_ros.tracking.segmentation import Segmentation
+from hoi_ros.tracking.target import AlignmentTarget, alignment_target
 from hoi_ros.tracking.track import GROWTH_AT_REST_M, VIEW_POINTS, Track, View, about, hands_box
 
 GROWTH_M = 0.012
@@ -257,7 +258,8 @@ class ObjectTracker:
         middle = transform_points(predicted, track.middle[None])[0]
         turns = [make_transform(turn, np.zeros(3)) for turn in so3_exp(SECOND_TURNS_RAD)]
         starts = [about(track.motion, middle) @ predicted] + [about(turn, middle) @ predicted for turn in turns]
-        reference = track.reference(track.model.render(predicted, view.patch), predicted)
+        assert view.rendering is not None
+        reference = track.reference(view.rendering, predicted)
         again = align(reference, target, starts, self._config)
         if again is None or (result is not None and again.cost >= result.cost):
             return result
@@ -275,8 +277,8 @@ class ObjectTracker:
         reach = track.radius_m + 0.05
         free = view.candidates & (np.abs(view.patch.depth_m - middle[2]) < reach)
         target = alignment_target(view.patch, free, view.hand_mask, float(middle[2]))
-        rendering = track.model.render(starts[0], view.patch)
-        return target, align(track.reference(rendering, starts[0]), target, starts, self._config, expected)
+        assert view.rendering is not None
+        return target, align(track.reference(view.rendering, starts[0]), target, starts, self._config, expected)
 
     def _learn(self, frame, depth, hands, view: View, target, result: AlignmentResult) -> ObjectObservation:
         """Mask from the model's rendering, then fusion where the alignment is good."""
@@ -307,7 +309,7 @@ class ObjectTracker:
             trusted = (view.patch.depth_m > 0) & ~view.hand_mask & ~view.patch.edge_mask
             track.model.fade(view.patch, trusted, pose, rendering.visible)
             track.model.fuse(view.patch, mask & view.above & ~dilated(view.hand_mask, 2), target.features, pose)
-            track.learn_colors(view.patch.color, mask)
+            track.learn_colors(view.patch, mask)
         observation = self._accept(frame, depth, hands, view, mask, target.features, pose, share, result.residual_m)
         track.mark_foreign(view, mask, pose)
         if good and sure and shown > WELL_SHOWN:
