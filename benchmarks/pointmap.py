@@ -30,8 +30,9 @@ import torch
 from pointmap_focal import measure as measure_focal
 from scipy.spatial import cKDTree
 
-from hoi_ros.datatypes import LABEL_OBJECT, HandEstimate, ObjectObservation, RgbdFrame, TriangleMesh
-from hoi_ros.evaluation.joint_shape import hand_in_object, joint_errors
+from hoi_ros.bench.inputs import labelled
+from hoi_ros.datatypes import LABEL_OBJECT, ObjectObservation, RgbdFrame, TriangleMesh
+from hoi_ros.evaluation.joint_shape import ABSENT_JOINT, HeldHands
 from hoi_ros.evaluation.metrics import area_under_curve, compare_surfaces, hold_errors, sample_surface
 from hoi_ros.geometry import invert_transform, rotation_angle, transform_points
 from hoi_ros.hand import HandConfig, create_hand_estimator
@@ -145,43 +146,14 @@ class Score:
         return out
 
 
-class Grasp:
-    """The hand that holds, found and true, in the object's frame as found and as it is."""
-
-    def __init__(self) -> None:
-        self.object_id = -1
-        self._frames: dict[tuple[str, str], list[tuple[np.ndarray, ...]]] = {}
-        """By found and true side: pose, vertices, true pose, true vertices."""
-
-    def take(self, seen: ObjectObservation, hands: list[HandEstimate], full: RgbdFrame) -> None:
-        """A frame, if the object is tracked in a hand; what was known of an object before is forgotten."""
-        holder = next((hand for hand in hands if hand.track_id == seen.hand_track_id), None)
-        if seen.T_camera_object is None or holder is None or full.truth is None or not full.truth.hands:
-            return
-        if seen.object_id != self.object_id:
-            self.object_id, self._frames = seen.object_id, {}
-        middle = holder.vertices_camera.mean(0)
-        true = min(full.truth.hands, key=lambda hand: float(np.linalg.norm(hand.vertices_camera.mean(0) - middle)))
-        truth = next(iter(full.truth.T_camera_object.values()))
-        row = (seen.T_camera_object, holder.vertices_camera, truth, true.vertices_camera)
-        self._frames.setdefault((holder.handedness, true.handedness), []).append(row)
-
-    def score(
-        self, found: TriangleMesh | None, true: TriangleMesh, faces: dict[str, np.ndarray], tie: np.ndarray | None
-    ) -> str:
-        """Union of hand and object against the true union, aligned from the tie of the first tracked frame on."""
-        if found is None or tie is None or not self._frames:
-            return "hand and object: none"
-        sides = max(self._frames, key=lambda pair: len(self._frames[pair]))
-        poses, vertices, true_poses, true_vertices = (np.stack(rows) for rows in zip(*self._frames[sides]))
-        hand, true_hand = (
-            TriangleMesh(hand_in_object(*carried).astype(np.float32), faces[side])
-            for carried, side in zip(((poses, vertices), (true_poses, true_vertices)), sides)
-        )
-        errors = joint_errors(hand, found, true_hand, true, invert_transform(tie))
-        whole, parts = errors.union, (errors.hand.f5_percent, errors.object.f5_percent)
-        distances = f"accuracy {whole.accuracy_mm:.1f} mm, completeness {whole.completeness_mm:.1f} mm"
-        return f"hand and object: {distances}, F5 {whole.f5_percent:.0f} % (hand {parts[0]:.0f}, object {parts[1]:.0f})"
+def joint_row(held: HeldHands, found: TriangleMesh | None, true: TriangleMesh, tie: np.ndarray | None) -> str:
+    """Union of hand and object against the true union, aligned from the tie of the first tracked frame on."""
+    errors = ABSENT_JOINT if tie is None else held.errors(found, true, invert_transform(tie))
+    if errors is ABSENT_JOINT:
+        return "hand and object: none"
+    whole, parts = errors.union, (errors.hand.f5_percent, errors.object.f5_percent)
+    distances = f"accuracy {whole.accuracy_mm:.1f} mm, completeness {whole.completeness_mm:.1f} mm"
+    return f"hand and object: {distances}, F5 {whole.f5_percent:.0f} % (hand {parts[0]:.0f}, object {parts[1]:.0f})"
 
 
 def run(scene: str, frames: int, seed: int, meshes: Path | None, masks: bool, network: str) -> dict[str, Score]:
@@ -194,7 +166,7 @@ def run(scene: str, frames: int, seed: int, meshes: Path | None, masks: bool, ne
     points = np.asarray(mesh.vertices, np.float64)[:: max(1, len(mesh.vertices) // 500)]
     tracker = ColorTracker(ColorTrackerConfig(network=network))
     scores, scaled = {"colour": Score(), "hand alone": Score()}, Score()
-    shape, volume, grasp = ColorDepth(), ObjectReconstructor(device="cpu"), Grasp()
+    shape, volume, grasp = ColorDepth(), ObjectReconstructor(device="cpu"), HeldHands(faces, faces["right"])
     held = round(simulator.scene.held_from_s * simulator.config.fps) if replayed else 0
     first, end = (max(0, held - LEAD), 2 * simulator.once_frames - held) if replayed else (0, frames)
     scale = np.nan
@@ -211,7 +183,7 @@ def run(scene: str, frames: int, seed: int, meshes: Path | None, masks: bool, ne
         if depth is not None:
             volume.integrate(replace(frame, depth_m=depth), seen)
         if index >= held:
-            grasp.take(seen, hands, full)
+            grasp.add(seen, hands, truth, labelled(full).hands)
         started = scores["colour"].tie is not None or seen.T_camera_object is not None
         if replayed and index >= held and not started:
             scores["colour"].missed()
@@ -230,7 +202,7 @@ def run(scene: str, frames: int, seed: int, meshes: Path | None, masks: bool, ne
     scores["colour"].scaled_adds_m += scaled.adds_m
     found = volume.extract_mesh()
     tie = scores["colour"].tie
-    scores["colour"].surfaces = [_surface_row(found, mesh, tie), grasp.score(found, mesh, faces, tie)]
+    scores["colour"].surfaces = [_surface_row(found, mesh, tie), joint_row(grasp, found, mesh, tie)]
     return scores
 
 

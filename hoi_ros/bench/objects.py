@@ -20,6 +20,7 @@ from hoi_ros.bench.results import BenchResult, Curve, Figure, Row, milliseconds
 from hoi_ros.datatypes import CameraIntrinsics, ObjectObservation, TriangleMesh
 from hoi_ros.evaluation import metrics
 from hoi_ros.evaluation.datasets.records import LabelledFrame, LabelledSequence
+from hoi_ros.evaluation.joint_shape import HeldHands, JointErrors
 from hoi_ros.evaluation.protocols import bundlesdf_errors, hold_errors, seen_errors, seen_surface, truth_samples
 from hoi_ros.evaluation.rendering import MeshRenderer
 from hoi_ros.evaluation.report import pose_report
@@ -109,6 +110,11 @@ class _ObjectRun:
             result.skipped += [text for text in missing if text not in result.skipped]
         self.peer_tracks = {tracker.name: _Track() for tracker in self.trackers}
         self.fusions = self._fusions() if "reconstruction" in targets else {}
+        true_faces = sequence.hand_faces() if "reconstruction" in targets else None
+        self.holders: HeldHands | None = None
+        if self.pipeline is not None and true_faces is not None:
+            estimator = self.pipeline.estimator
+            self.holders = HeldHands({side: estimator.faces(side) for side in ("left", "right")}, true_faces)
         self.pipeline_fusion_ms: list[float] = []
         self.drift = ObjectDrift(mesh, sequence[0].frame.intrinsics)
         self.truth: list[np.ndarray] = []
@@ -158,6 +164,8 @@ class _ObjectRun:
         result = self.pipeline.process(item.frame, init_mask=init)
         seen = result.observation
         self.tracks[OURS].add(seen.T_camera_object if seen else None, result.stage_ms.get("tracking", float("nan")))
+        if seen is not None and self.holders is not None and item.T_camera_object is not None:
+            self.holders.add(seen, result.hands, item.T_camera_object, item.hands)
         if self.options.out is not None and item.T_camera_object is not None:
             self.drift.add(item.frame, seen.T_camera_object if seen else None, item.T_camera_object)
         self.pipeline_fusion_ms.append(result.stage_ms.get("fusion", float("nan")))
@@ -241,7 +249,9 @@ class _ObjectRun:
         poses = np.array(self.tracks[OURS].poses)
         found = np.flatnonzero(np.isfinite(poses).all((1, 2)))
         first = invert_transform(truth[found[0]]) @ poses[found[0]] if len(found) else np.eye(4)
-        self._judge_mesh(PIPELINE, mesh if len(found) else None, first, seen, self.pipeline_fusion_ms, mesh_ms)
+        mesh = mesh if len(found) else None
+        joint = None if self.holders is None else self.holders.errors(mesh, self.mesh, first)
+        self._judge_mesh(PIPELINE, mesh, first, seen, self.pipeline_fusion_ms, mesh_ms, joint)
         if self.options.out is not None and mesh is not None and seen.any() and self.first is not None:
             name = self.sequence.name.replace("/", "_").replace(":", "_")
             picture = self.options.out / f"failure_mesh_{name}.jpg"
@@ -249,12 +259,13 @@ class _ObjectRun:
 
     def _judge_mesh(
         self, method: str, mesh: TriangleMesh | None, T_true_mesh: np.ndarray, seen: np.ndarray, ms: list[float],
-        mesh_ms: float,
+        mesh_ms: float, joint: JointErrors | None = None,
     ) -> None:  # fmt: skip
         raw = seen_errors(mesh, self.mesh, T_true_mesh, seen)
         figures = _mesh_figures(raw, hold_errors(mesh, self.mesh), bundlesdf_errors(mesh, self.mesh, T_true_mesh, seen))
         figures["surface_seen_percent"] = 100 * float(seen.mean())
         figures |= milliseconds(ms[min(5, len(ms) // 2) :]) | {"mesh_ms": mesh_ms}
+        figures |= {} if joint is None else _joint_figures(joint)
         self.result.rows.append(Row("reconstruction", self.sequence.name, method, figures))
         if self.options.out is not None and mesh is not None:
             name = (
@@ -274,6 +285,17 @@ def _mesh_figures(raw: SurfaceErrors, hold: SurfaceErrors, visible: SurfaceError
         "seen_completeness_mm": raw.completeness_mm,
         "seen_f5_percent": raw.f5_percent,
         "seen_f10_percent": raw.f10_percent,
+    }
+
+
+def _joint_figures(joint: JointErrors) -> dict[str, Figure]:
+    """Hand and object as one rigid thing, SHOWMe's protocol."""
+    return {
+        "joint_accuracy_mm": joint.union.accuracy_mm,
+        "joint_completeness_mm": joint.union.completeness_mm,
+        "joint_f5_percent": joint.union.f5_percent,
+        "joint_hand_f5_percent": joint.hand.f5_percent,
+        "joint_object_f5_percent": joint.object.f5_percent,
     }
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from hoi_ros.datatypes import TriangleMesh
+from hoi_ros.datatypes import HandEstimate, ObjectObservation, TriangleMesh
 from hoi_ros.evaluation.alignment import align_with_scale
+from hoi_ros.evaluation.datasets.records import HandLabel
 from hoi_ros.evaluation.surfaces import ABSENT_SURFACE, SurfaceErrors, compare_surfaces, sample_surface, triangle_areas
 from hoi_ros.geometry import invert_transform, transform_points
 
@@ -83,6 +85,51 @@ def joint_errors(
         compare_surfaces(found[found_is_hand], true[true_is_hand]),
         compare_surfaces(found[~found_is_hand], true[~true_is_hand]),
     )
+
+
+@dataclass
+class HeldHands:
+    """The hand that holds, found and true, frame by frame."""
+
+    faces: Mapping[str, np.ndarray]
+    """(F, 3) of the found hands by side."""
+    true_faces: np.ndarray
+    """(F, 3) of the true ones."""
+    _object_id: int = -1
+    _rows: dict[tuple[str, str | None], list[tuple[np.ndarray, ...]]] = field(default_factory=dict)
+    """By found and true side: pose, vertices, true pose, true vertices."""
+
+    def add(
+        self, seen: ObjectObservation, hands: Sequence[HandEstimate], T_true: np.ndarray, true: Sequence[HandLabel]
+    ) -> None:
+        """A frame, if the object is tracked in a hand; what was known of an object before is forgotten.
+
+        Args:
+            seen: the tracker's answer.
+            hands: found hands.
+            T_true: (4, 4) the object's true pose.
+            true: true hands; the one nearest to the holder is taken for it.
+        """
+        holder = next((hand for hand in hands if hand.track_id == seen.hand_track_id), None)
+        skins = [(hand.side, hand.vertices_camera) for hand in true if hand.vertices_camera is not None]
+        if seen.T_camera_object is None or holder is None or not skins:
+            return
+        if seen.object_id != self._object_id:
+            self._object_id, self._rows = seen.object_id, {}
+        middle = holder.vertices_camera.mean(0)
+        side, skin = min(skins, key=lambda one: float(np.linalg.norm(one[1].mean(0) - middle)))
+        row = (seen.T_camera_object, holder.vertices_camera, T_true, skin)
+        self._rows.setdefault((holder.handedness, side), []).append(row)
+
+    def errors(self, found: TriangleMesh | None, true: TriangleMesh, T_true_found: np.ndarray) -> JointErrors:
+        """Of the pair of hands met most often, with the found and the true object; see `joint_errors`."""
+        if found is None or not self._rows:
+            return ABSENT_JOINT
+        pair = max(self._rows, key=lambda sides: len(self._rows[sides]))
+        poses, vertices, true_poses, true_vertices = (np.stack(rows) for rows in zip(*self._rows[pair]))
+        hand = TriangleMesh(hand_in_object(poses, vertices).astype(np.float32), self.faces[pair[0]])
+        true_hand = TriangleMesh(hand_in_object(true_poses, true_vertices).astype(np.float32), self.true_faces)
+        return joint_errors(hand, found, true_hand, true, T_true_found)
 
 
 def _union_samples(hand: TriangleMesh, object_mesh: TriangleMesh, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -52,6 +52,10 @@ def test_a_small_run_writes_tables_and_pictures(tmp_path, capsys, monkeypatch):
     assert "| sim:rotate:box | hoi_ros |" in capsys.readouterr().out
     record = json.loads((out / "results.json").read_text())
     assert {row["target"] for row in record["rows"]} == {"hands", "tracking", "reconstruction"}
+    shapes = {row["method"]: row for row in record["rows"] if row["target"] == "reconstruction"}
+    held = shapes["hoi_ros, own poses"]  # the front of a box and a hand that is found well
+    assert held["joint_hand_f5_percent"] > 50 and 0 < held["joint_object_f5_percent"] < held["joint_hand_f5_percent"]
+    assert "joint_f5_percent" not in shapes["hoi_ros, true poses"], "where poses are given no hand is found"
     assert record["machine"]["cores"] >= 1 and "pa_mpjpe_mm" in (out / "results.md").read_text()
     assert (out / "hands_sim_rotate_box.jpg").exists()
 

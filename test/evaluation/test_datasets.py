@@ -88,6 +88,8 @@ def test_objects_lie_where_they_should(tmp_path, name):
     np.testing.assert_allclose(sequence[0].T_camera_object, POSE, atol=1e-6)
     if name != "hot3d":
         assert len(sequence.object_mesh().faces) == 1
+    if name == "showme":
+        assert sequence.hand_faces().shape == (1, 3) and len(sequence[0].hands[0].vertices_camera) == 3
 
 
 def test_depth_scales(tmp_path):

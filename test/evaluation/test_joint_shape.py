@@ -9,8 +9,9 @@ import pytest
 import trimesh
 from scipy.spatial.transform import Rotation
 
-from hoi_ros.datatypes import TriangleMesh
-from hoi_ros.evaluation.joint_shape import ABSENT_JOINT, hand_in_object, joint_errors
+from hoi_ros.datatypes import HandEstimate, ObjectObservation, TriangleMesh
+from hoi_ros.evaluation.datasets.records import HandLabel
+from hoi_ros.evaluation.joint_shape import ABSENT_JOINT, HeldHands, hand_in_object, joint_errors
 from hoi_ros.geometry import make_transform, so3_exp, transform_points
 
 
@@ -97,3 +98,40 @@ def test_a_hand_that_is_carried_along_is_found_in_the_object_s_frame():
         hand_in_object(np.stack(poses), np.stack(hands[1:]))
     with pytest.raises(ValueError, match="0 poses"):
         hand_in_object(np.zeros((0, 4, 4)), np.zeros((0, 5, 3)))
+
+
+def estimate(T_camera_hand: np.ndarray, track_id: int) -> HandEstimate:
+    """The lopsided hand somewhere in the picture."""
+    skin = transform_points(T_camera_hand, HAND.vertices)
+    nothing = np.zeros((21, 3))
+    return HandEstimate(
+        track_id, "right", 1.0, nothing[:, :2], np.zeros(4), nothing, skin, T_camera_hand,
+        np.tile(np.eye(3), (21, 1, 1)), np.zeros(22), np.zeros(10), 0.005,
+    )  # fmt: skip
+
+
+def film(held: HeldHands, object_id: int, tie: np.ndarray, *, hand_off_m: float = 0.0, lost: bool = False) -> None:
+    """Ten frames in which hand 1 holds and hand 2 is elsewhere; the tracker's object frame is off by `tie`."""
+    random = np.random.default_rng(object_id)
+    for _ in range(10):
+        T = make_transform(so3_exp(random.normal(0, 0.5, 3)), random.normal(0, 0.1, 3) + [0, 0, 0.5])
+        away = make_transform(np.eye(3), np.array([0.4, 0, 0.5]))
+        slipped = T @ make_transform(np.eye(3), np.array([0, hand_off_m, 0]))
+        seen = ObjectObservation("tracking", object_id, None if lost else T @ tie, hand_track_id=1)
+        true = [HandLabel("right", vertices_camera=transform_points(at, HAND.vertices)) for at in (away, T)]
+        held.add(seen, [estimate(away, 2), estimate(slipped, 1)], T, true)
+
+
+def test_of_a_film_the_holding_hand_is_judged_beside_the_true_one_nearest_to_it():
+    tie = make_transform(so3_exp(np.array([0.4, 1.0, -0.3])), np.array([0.02, 0, 0.05]))
+    found = moved(OBJECT, np.linalg.inv(tie))
+    held = HeldHands({"right": HAND.faces}, HAND.faces)
+    assert held.errors(found, OBJECT, tie) is ABSENT_JOINT, "no frame yet"
+    film(held, 0, tie, lost=True)
+    assert held.errors(found, OBJECT, tie) is ABSENT_JOINT, "a lost object has no place in the hand"
+    film(held, 1, tie, hand_off_m=0.04)
+    assert held.errors(found, OBJECT, tie).union.f5_percent < 80
+    film(held, 2, tie)
+    errors = held.errors(found, OBJECT, tie)
+    assert min(errors.union.f5_percent, errors.hand.f5_percent) > 99.5, "what was seen of another object is forgotten"
+    assert held.errors(None, OBJECT, tie) is ABSENT_JOINT

@@ -44,7 +44,7 @@ class ShowMeSequence(LabelledSequence):
         self._mesh_path = expect(folder / "gt_mesh" / "obj_mesh" / "objmesh.obj", NAME, "the object's scan")
         expect(folder / "icp_res", NAME, "the poses")
         hand = folder / "gt_mesh" / "mano_mesh" / "mano.obj"
-        self._hand = read_mesh(hand).vertices.astype(np.float64) if hand.exists() else None
+        self._hand = read_mesh(hand) if hand.exists() else None
         cameras = [p / "cam.json" for p in (folder, folder.parent) if (p / "cam.json").exists()]
         self._camera = camera_of_json(cameras[0]) if cameras else None
         roots = (folder.parent.parent / "SHOWMe_depth", folder.parent)
@@ -63,9 +63,12 @@ class ShowMeSequence(LabelledSequence):
         depth = None if self._depth is None else _depth(self._depth / f"{path.stem}.xyz.npz", color.shape)
         hands: tuple[HandLabel, ...] = ()
         if self._hand is not None and pose is not None:
-            hands = (HandLabel(vertices_camera=transform_points(pose, self._hand)),)
+            hands = (HandLabel(vertices_camera=transform_points(pose, self._hand.vertices.astype(np.float64))),)
         frame = RgbdFrame(color, camera, round(index * 1e9 / self.fps), index, depth, name=path.name)
         return LabelledFrame(frame, hands, T_camera_object=pose)
+
+    def hand_faces(self) -> np.ndarray | None:
+        return None if self._hand is None else self._hand.faces
 
     def object_mesh(self) -> TriangleMesh:
         return read_object(self._mesh_path, NAME)
