@@ -9,7 +9,7 @@ import numpy as np
 from hoi_ros.datatypes import HandEstimate
 from hoi_ros.geometry import make_transform
 from hoi_ros.tracking.config import TrackerConfig
-from hoi_ros.tracking.features import feature_images
+from hoi_ros.tracking.features import FeatureImages, feature_images
 from hoi_ros.tracking.masks import grasp_components, main_parts
 from hoi_ros.tracking.model import SurfelModel
 from hoi_ros.tracking.planes import above_planes
@@ -61,7 +61,7 @@ def marked_mask(marked: np.ndarray, view: View, planes: np.ndarray, config: Trac
 
 def first_track(
     object_id: int, view: View, mask: np.ndarray, stamp_ns: int, config: TrackerConfig
-) -> tuple[Track, tuple[tuple[np.ndarray, ...], ...]] | None:
+) -> tuple[Track, FeatureImages] | None:
     """The first model of masked pixels (h, w), and their colour features; None where too little can be learnt of them.
 
     The object frame starts at the middle of the mask, with the camera's axes.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 
 import cv2
@@ -22,7 +23,45 @@ CHANNELS = 3
 """Contrast of the brightness, red against green, blue against both."""
 
 
-def feature_images(patch: Patch, mask: np.ndarray, depth_m: float) -> tuple[tuple[np.ndarray, ...], ...]:
+@dataclass(frozen=True)
+class FeatureImages:
+    """Colour features of a box of a patch; outside it nothing is trusted."""
+
+    x0: int
+    y0: int
+    """The box's first patch pixel."""
+    patch_width: int
+    levels: tuple[tuple[np.ndarray, ...], ...]
+    """For each of FEATURE_SCALES_M, for each of CHANNELS (h, w, 4) float32: value, d/dx, d/dy, trust (0 or 1)."""
+
+    def remap(self, level: int, channel: int, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Value, d/dx, d/dy and trust, (B, N) each, between patch pixels u and v (B, N) float32; 0 outside."""
+        image = self.levels[level][channel]
+        sampled = cv2.remap(image, u - np.float32(self.x0), v - np.float32(self.y0), cv2.INTER_LINEAR)
+        return tuple(cv2.split(sampled))
+
+    def at(self, pixel: np.ndarray, first_level: int = 0) -> np.ndarray:
+        """(levels, CHANNELS, N, 4) at flat patch pixels (N,), from a level on; 0 outside."""
+        height, width = self.levels[0][0].shape[:2]
+        row, column = np.divmod(pixel, self.patch_width)
+        row, column = row - self.y0, column - self.x0
+        inside = (row >= 0) & (column >= 0) & (row < height) & (column < width)
+        flat = np.where(inside, row * width + column, 0)
+        levels = self.levels[first_level:]
+        out = np.zeros((len(levels), CHANNELS, len(pixel), 4), np.float32)
+        for level, images in enumerate(levels):
+            for channel, image in enumerate(images):
+                image.reshape(-1, 4).take(flat, axis=0, out=out[level, channel])
+        out[:, :, ~inside] = 0
+        return out
+
+    def values(self, pixel: np.ndarray) -> np.ndarray:
+        """(N, levels, CHANNELS) float32 at flat patch pixels (N,), NaN where they are not to be trusted."""
+        rows = self.at(pixel)
+        return np.where(rows[..., 3] > 0, rows[..., 0], np.float32(np.nan)).transpose(2, 0, 1)
+
+
+def feature_images(patch: Patch, mask: np.ndarray, depth_m: float) -> FeatureImages:
     """Colour features of the masked part of a patch at three scales of the surface.
 
     Everything is blurred inside the mask alone. Brightness loses the mean of its surround and is divided by it;
@@ -33,26 +72,20 @@ def feature_images(patch: Patch, mask: np.ndarray, depth_m: float) -> tuple[tupl
         mask: (h, w) bool pixels that may be object.
         depth_m: typical distance of the object; fixes the blur in pixels.
 
-    Returns:
-        For each of FEATURE_SCALES_M, for each of CHANNELS (h, w, 4) float32: value, d/dx, d/dy, trust (0 or 1).
+    Nothing beyond the mask's box is blurred: all of it counts for nothing.
     """
     # At the rim the neighbour's colour shines in, and masks err: it would hold the object to hand and picture.
     inner = cv2.erode((mask & ~patch.edge_mask).astype(np.uint8), np.ones((3, 3), np.uint8))
     x, y, width, height = cv2.boundingRect(inner)
     cut = np.s_[y : y + height, x : x + width]
     if not width or not height:
-        nothing = np.zeros((*mask.shape, 4), np.float32)
-        return tuple((nothing,) * CHANNELS for _ in FEATURE_SCALES_M)
-    # Nothing beyond the mask's box is blurred: all of it counts for nothing.
-    parts = _features(patch.color[cut], inner[cut] > 0, patch.pixel_size_m(depth_m))
-    border = (y, mask.shape[0] - y - height, x, mask.shape[1] - x - width)
-    return tuple(
-        tuple(cv2.copyMakeBorder(part, *border, cv2.BORDER_CONSTANT, value=0) for part in channels)
-        for channels in parts
-    )
+        nothing = np.zeros((1, 1, 4), np.float32)
+        return FeatureImages(0, 0, mask.shape[1], ((nothing,) * CHANNELS,) * len(FEATURE_SCALES_M))
+    levels = _features(patch.color[cut], inner[cut] > 0, patch.pixel_size_m(depth_m))
+    return FeatureImages(x, y, mask.shape[1], levels)
 
 
-def _features(color: np.ndarray, inner: np.ndarray, pixel_m: float) -> list[list[np.ndarray]]:
+def _features(color: np.ndarray, inner: np.ndarray, pixel_m: float) -> tuple[tuple[np.ndarray, ...], ...]:
     """The features of a box (h, w, 3) uint8 RGB around a mask (h, w) bool."""
     weight = inner.astype(np.float32)
     sigmas = [max(0.7, scale / pixel_m) for scale in FEATURE_SCALES_M]
@@ -73,8 +106,8 @@ def _features(color: np.ndarray, inner: np.ndarray, pixel_m: float) -> list[list
             HUE_GAIN * (blue - 0.5 * (red + green)) / (total + DARK),
         )
         trusts = ((wide_share > SUPPORT[level]) & inner, inner, inner)
-        out.append([_with_slopes(value, trust) for value, trust in zip(values, trusts)])
-    return out
+        out.append(tuple(_with_slopes(value, trust) for value, trust in zip(values, trusts)))
+    return tuple(out)
 
 
 def _with_slopes(value: np.ndarray, trust: np.ndarray) -> np.ndarray:
@@ -93,12 +126,3 @@ def _blur(stack: np.ndarray, sigma: float) -> np.ndarray:
     if factor > 1:
         stack = cv2.resize(stack, (width, height), interpolation=cv2.INTER_LINEAR)
     return np.asarray(stack)
-
-
-def sample_features(images: tuple[tuple[np.ndarray, ...], ...], pixel: np.ndarray) -> np.ndarray:
-    """(N, levels, CHANNELS) float32 values at flat pixels (N,), NaN where they are not to be trusted."""
-    levels = []
-    for channels in images:
-        rows = [image.reshape(-1, 4).take(pixel, axis=0) for image in channels]
-        levels.append(np.stack([np.where(r[:, 3] > 0, r[:, 0], np.float32(np.nan)) for r in rows], 1))
-    return np.stack(levels, 1)

@@ -11,7 +11,7 @@ import numpy as np
 from hoi_ros.datatypes import CameraIntrinsics
 from hoi_ros.geometry import invert_transform, pointmap_from_depth, transform_points
 from hoi_ros.tracking.config import TrackerConfig
-from hoi_ros.tracking.features import sample_features
+from hoi_ros.tracking.features import FeatureImages
 from hoi_ros.tracking.patch import Patch, surface_normals
 from hoi_ros.tracking.reference import ReferenceCloud
 
@@ -97,7 +97,7 @@ def make_keyframe(
     index: int,
     patch: Patch,
     mask: np.ndarray,
-    features: tuple[tuple[np.ndarray, ...], ...],
+    features: FeatureImages,
     T_camera_object: np.ndarray,
     turn_sigma_rad: float = 0.0,
     *,
@@ -126,7 +126,7 @@ def make_keyframe(
 def view_cloud(
     patch: Patch,
     mask: np.ndarray,
-    features: tuple[tuple[np.ndarray, ...], ...],
+    features: FeatureImages,
     T_camera_object: np.ndarray,
     count: int,
 ) -> ReferenceCloud | None:
@@ -145,15 +145,14 @@ def view_cloud(
     points = transform_points(inverse, patch.points.reshape(-1, 3)[pixel])
     normals = patch.normals.reshape(-1, 3)[pixel] @ inverse[:3, :3].T
     noise = np.full(len(points), SINGLE_VIEW_NOISE, np.float32)
-    return ReferenceCloud(points, normals, sample_features(features, pixel), noise, np.ones(len(points), np.float32))
+    return ReferenceCloud(points, normals, features.values(pixel), noise, np.ones(len(points), np.float32))
 
 
-def _printed_pixels(features: tuple[tuple[np.ndarray, ...], ...], usable: np.ndarray, count: int) -> np.ndarray:
+def _printed_pixels(features: FeatureImages, usable: np.ndarray, count: int) -> np.ndarray:
     """Flat pixels (K,), K <= count, where the finer features are steepest, at most one in a cell of PRINT_CELL_PX."""
     pixel = np.flatnonzero(usable)
     steepness = np.zeros(len(pixel), np.float32)
-    for image in (image for level in features[1:] for image in level):
-        slopes = image.reshape(-1, 4).take(pixel, axis=0)
+    for slopes in features.at(pixel, first_level=1).reshape(-1, len(pixel), 4):
         steepness += np.sqrt(slopes[:, 1] ** 2 + slopes[:, 2] ** 2) * slopes[:, 3]
     steep: np.ndarray = np.zeros(usable.shape, np.float32)
     steep.reshape(-1)[pixel] = steepness

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from hoi_ros.tracking.config import TrackerConfig
+from hoi_ros.tracking.features import CHANNELS
 from hoi_ros.tracking.patch import depth_noise_m
 from hoi_ros.tracking.reference import ReferenceCloud
 from hoi_ros.tracking.target import BACKGROUND, BLOCKED, FREE, UNKNOWN, AlignmentTarget
@@ -138,8 +139,8 @@ def linearise(cloud: LevelCloud, target: AlignmentTarget, poses: np.ndarray, con
     plane_pull = np.zeros((2, *z.shape), np.float32)
 
     e_color = np.zeros_like(z)
-    for channel, image in enumerate(target.features[level]):
-        value, du, dv, trust = cv2.split(cv2.remap(image, u, v, cv2.INTER_LINEAR))
+    for channel in range(CHANNELS):
+        value, du, dv, trust = target.features.remap(level, channel, u, v)
         colored = matched & (trust > 0.99) & cloud.known[channel]
         r = np.where(colored, value - cloud.features[channel], np.float32(0))
         e = r * r / cloud.color_variance

@@ -228,9 +228,11 @@ def grasp_components(
     zones = np.concatenate([_grasp_zone(hand) for hand in hands]).astype(np.float32)
     rows, columns = np.nonzero(allowed[::2, ::2])
     points = patch.points[::2, ::2][rows, columns]
-    nearest = np.full(len(points), np.inf, np.float32)
-    for zone in zones:
-        nearest = np.minimum(nearest, ((points - zone) ** 2).sum(1))
+    # |p - z|^2 by one product, about the hands' middle: the squares then cancel no digits that matter.
+    middle = zones.mean(0)
+    points, zones = points - middle, zones - middle
+    nearest = (np.einsum("zk,zk->z", zones, zones) - 2 * points @ zones.T).min(1)
+    nearest += np.einsum("nk,nk->n", points, points)
     part = labels[::2, ::2][rows, columns]
     touching = np.bincount(part[nearest < config.contact_m**2], minlength=count)
     reachable = np.bincount(part[nearest < config.hand_reach_m**2], minlength=count)
@@ -284,8 +286,10 @@ def object_mask(
 
 def connected_parts(candidates: np.ndarray, patch: Patch, min_px: int, most: int = 4) -> list[np.ndarray]:
     """The largest parts (h, w) bool of the candidates, cut at depth jumps, largest first."""
-    allowed = (candidates & ~patch.edge_mask).astype(np.uint8)
-    _, labels = cv2.connectedComponents(allowed, connectivity=4)
+    allowed = candidates & ~patch.edge_mask
+    if np.count_nonzero(allowed) < min_px:
+        return []
+    _, labels = cv2.connectedComponents(allowed.astype(np.uint8), connectivity=4)
     areas = np.bincount(labels.ravel())
     order = [i for i in np.argsort(-areas, kind="stable") if i > 0]
     return [labels == i for i in order[:most] if areas[i] >= min_px]

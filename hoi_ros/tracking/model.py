@@ -9,7 +9,7 @@ import numpy as np
 
 from hoi_ros.geometry import invert_transform, transform_points
 from hoi_ros.tracking.config import TrackerConfig
-from hoi_ros.tracking.features import CHANNELS, FEATURE_SCALES_M, sample_features
+from hoi_ros.tracking.features import CHANNELS, FEATURE_SCALES_M, FeatureImages
 from hoi_ros.tracking.patch import Patch, depth_noise_m
 from hoi_ros.tracking.reference import ReferenceCloud
 
@@ -119,9 +119,7 @@ class SurfelModel:
         gain = np.clip(np.median(seen.mean(1)) / max(float(np.median(known.mean(1))), 1.0), 0.5, 2.0)
         return float((np.abs(seen - gain * known).max(1) < 45).mean())
 
-    def fuse(
-        self, patch: Patch, mask: np.ndarray, features: tuple[tuple[np.ndarray, ...], ...], T_camera_object: np.ndarray
-    ) -> int:
+    def fuse(self, patch: Patch, mask: np.ndarray, features: FeatureImages, T_camera_object: np.ndarray) -> int:
         """Average the masked pixels into the surfels they see; make surfels where there are none.
 
         Pixels at depth edges or seen at a grazing angle do not count.
@@ -154,7 +152,7 @@ class SurfelModel:
         created = self._create(points_object, rows, 2 if many else 1)
         rows = np.where(rows >= 0, rows, self._grid[self._cells_of(points_object)] - 1)
         known = rows >= 0
-        values = sample_features(features, pixel).reshape(len(pixel), -1)
+        values = features.values(pixel).reshape(len(pixel), -1)
         colors = patch.color.reshape(-1, 3)[pixel]
         touched, index = _grouped(rows[known], self._used)
         self._average(touched, index, weight[known], points_object[known], normals[known], colors[known])

@@ -75,14 +75,11 @@ class MovingAlong:
         out = np.zeros(loose.shape, bool)
         if self._moments and self._moments[-1].depth_m.shape != depth_m.shape:
             self.forget()
-        room = patch.points[background].astype(np.float64)
-        room = room[:: max(1, len(room) // SAMPLE)]
+        room = _sampled(patch, background)
         for part in connected_parts(loose, patch, max(30, LEAST_PX // patch.stride**2)):
             if arm is not None and (part & arm).any():
                 continue
-            rows = np.flatnonzero(part)
-            rows = rows[:: max(1, len(rows) // SAMPLE)]
-            points = patch.points.reshape(-1, 3)[rows].astype(np.float64)
+            points = _sampled(patch, part)
             if any(self._went_along(points, room, name, pose) for name, pose in poses.items()):
                 out |= part
         if self._frames % PERIOD == 0:
@@ -103,6 +100,12 @@ class MovingAlong:
             # NaN, at rest: hidden then.
             return fits >= FITS and _share(room, before, TOLERANCE_M["object"]) >= FITS
         return False
+
+
+def _sampled(patch: Patch, mask: np.ndarray) -> np.ndarray:
+    """(N, 3) float64 points of a mask (h, w), about SAMPLE of them, evenly."""
+    rows = np.flatnonzero(mask)
+    return patch.points.reshape(-1, 3)[rows[:: max(1, len(rows) // SAMPLE)]].astype(np.float64)
 
 
 def _share(points: np.ndarray, before: _Moment, tolerance_m: float) -> float:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from hoi_ros.datatypes import CameraIntrinsics
-from hoi_ros.tracking.features import feature_images
+from hoi_ros.tracking.features import FeatureImages, feature_images
 from hoi_ros.tracking.patch import Patch
 
 UNKNOWN, FREE, BLOCKED, BACKGROUND = 0, 1, 2, 3
@@ -25,8 +25,8 @@ class AlignmentTarget:
     """(h, w) uint8: UNKNOWN without depth, FREE to be matched, BLOCKED by a hand, BACKGROUND that is no object."""
     outside: np.ndarray
     """(h, w, 3) float32: pixels to the nearest place where the object may be, and the derivatives in x and y."""
-    features: tuple[tuple[np.ndarray, ...], ...]
-    """Colour features by level and channel, see `feature_images`."""
+    features: FeatureImages
+    """Of its free pixels."""
 
 
 def alignment_target(patch: Patch, free_mask: np.ndarray, blocked_mask: np.ndarray, depth_m: float) -> AlignmentTarget:
