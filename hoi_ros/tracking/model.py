@@ -18,6 +18,8 @@ SURE = 1.5
 """Confidence, in good views, from which a surfel takes part in alignment."""
 FADE = 0.7
 CAPACITY = 40000
+FUSED_PIXELS = 6000
+"""Of a larger mask every second, third, .. pixel is fused, in turn."""
 LEVELS = len(FEATURE_SCALES_M)
 WAVER_COLUMN = CHANNELS  # contrast at the middle scale
 
@@ -50,7 +52,7 @@ class SurfelModel:
         self._feature_weight = np.zeros((CAPACITY, LEVELS * CHANNELS), np.float32)
         self._confidence = np.zeros(CAPACITY, np.float32)
         self._cell = np.zeros(CAPACITY, np.int64)
-        self._used = 0
+        self._used = self._fused = 0
         self._free: np.ndarray = np.zeros(0, np.int64)
 
     def __len__(self) -> int:
@@ -135,6 +137,9 @@ class SurfelModel:
         """
         near_edge = cv2.dilate(patch.edge_mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
         pixel = np.flatnonzero(mask & ~near_edge)
+        step = 1 + len(pixel) // FUSED_PIXELS
+        self._fused += 1
+        pixel = pixel[self._fused % step :: step]
         points, normals = patch.points.reshape(-1, 3)[pixel], patch.normals.reshape(-1, 3)[pixel]
         view = -np.einsum("nk,nk->n", normals, points)
         view = view / np.maximum(np.sqrt(np.einsum("nk,nk->n", points, points)), 1e-6)
@@ -148,7 +153,7 @@ class SurfelModel:
         weight = view * np.minimum(1, (0.002 / depth_noise_m(points[:, 2])) ** 2)
         weight = np.maximum(weight, 0.05).astype(np.float32)
         rows = self._find(points_object, normals)
-        many = patch.pixel_size_m(float(np.median(points[:, 2]))) < 0.6 * self._voxel_m
+        many = np.sqrt(step) * patch.pixel_size_m(float(np.median(points[:, 2]))) < 0.6 * self._voxel_m
         created = self._create(points_object, rows, 2 if many else 1)
         rows = np.where(rows >= 0, rows, self._grid[self._cells_of(points_object)] - 1)
         known = rows >= 0
