@@ -94,8 +94,12 @@ def _without_model(hands, faces, view, skin, model_depth_m, *rest):
     return segment_hands(hands, faces, view, skin, None, *rest)
 
 
-def _view_without_model(self: Segmentation, frame, depth, faces, box, *model):
-    return _view(self, frame, depth, faces, box)
+def _view_without_model(self: Segmentation, frame, depth, faces, box, track=None, predicted=None):
+    """Pixels are parted without the rendering; alignment still has it."""
+    view = _view(self, frame, depth, faces, box)
+    if view is None or track is None or predicted is None:
+        return view
+    return replace(view, rendering=track.model.render(predicted, view.patch))
 
 
 def _largest_part(model_depth_m, candidates, hand_mask, view, growth_m) -> np.ndarray:
