@@ -31,8 +31,7 @@ class HandConfig:
     )  # fmt: skip
     handos_masks: bool = setting(
         False,
-        "HandOS also says what is hand, held object and background around a hand, and what touches; any handos_engine "
-        "but onnx and tensorrt gives it",
+        "HandOS also says what is hand, held object and background around a hand, and what touches",
     )
     handos_engine: str = setting(
         "auto", "what runs HandOS: auto, numpy, eager, trace, compile, cuda_graph, onnx or tensorrt"

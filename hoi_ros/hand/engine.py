@@ -9,7 +9,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,6 @@ TOLERANCE_M, TOLERANCE = 5e-4, 2e-3
 """Largest difference from eager in metres of a vertex, and in fractions of the image; half precision needs it."""
 TOLERANCE_SHARE = 0.02
 """The same of a pixel's or a vertex's probability."""
-WITHOUT_MASKS = ("onnx", "tensorrt")
-"""Their graphs have four answers, and no more."""
 _log = logging.getLogger(__name__)
 
 
@@ -68,8 +66,6 @@ def create_engine(
     """
     if name not in ENGINES:
         raise unknown_name("engine", name, ENGINES)
-    if masks and name in WITHOUT_MASKS:
-        raise InputError(f"HandOS engine '{name}' gives no masks: take eager, trace, compile, cuda_graph or numpy")
     if masks and not (network.config.contact_head and network.config.mask_channels):
         raise InputError("HandOS masks: the network has no contact head or no mask head")
     device = "cpu" if device == "torch" else device
@@ -102,8 +98,8 @@ def _make(name: str, network: HandOs, device: str, cache: Path, masks: bool) -> 
     if name == "cuda_graph":
         return CudaGraphEngine(network, device, masks)
     if name == "onnx":
-        return OnnxEngine(network, device)
-    return TensorRtEngine(network, device, cache)
+        return OnnxEngine(network, device, masks)
+    return TensorRtEngine(network, device, cache, masks)
 
 
 def builds_for_shapes(engine: DecoderEngine) -> bool:
@@ -276,8 +272,8 @@ class CudaGraphEngine:
 class OnnxEngine:
     """ONNX Runtime on an exported graph, one session for each set of shapes; it works in torch's own memory."""
 
-    def __init__(self, network: HandOs, device: str):
-        self._network, self._device = network, torch.device(device)
+    def __init__(self, network: HandOs, device: str, masks: bool = False):
+        self._network, self._device, self._masks = network, torch.device(device), masks
         self._vertices = network.topology.regressor.shape[1]
         self._sessions: dict[tuple, Any] = {}
 
@@ -285,10 +281,13 @@ class OnnxEngine:
         tensors = tuple(t.to(self._device) for t in flatten(detection, camera))
         key = shapes(tensors)
         if key not in self._sessions:
-            self._sessions[key] = self._session(export_onnx(self._network, tensors))
+            self._sessions[key] = self._session(export_onnx(self._network, tensors, self._masks))
         rows = detection.scores.shape
         named = {"joints_2d": (21, 2), "vertices": (self._vertices, 3), "joints_3d": (21, 3), "translation": (3,)}
+        named |= {"contact": (self._vertices,)} if self._masks else {}
         answer = {name: torch.empty(*rows, *shape, device=self._device) for name, shape in named.items()}
+        if self._masks:
+            answer["segments"] = torch.empty(rows[0], 3, *detection.details[-1].shape[-2:], device=self._device)
         run_bound(self._sessions[key], {f"input_{k}": t for k, t in enumerate(tensors)}, answer)
         return DecodedBatch(**answer)
 
@@ -303,8 +302,10 @@ class OnnxEngine:
         return onnxruntime.InferenceSession(graph, providers=providers)
 
 
-def export_onnx(network: HandOs, tensors: tuple[Tensor, ...]) -> bytes:
+def export_onnx(network: HandOs, tensors: tuple[Tensor, ...], masks: bool = False) -> bytes:
     """A copy of the decoder as an ONNX file for inputs of these shapes, named input_0, input_1, ...
+
+    Answers have the names of `DecodedBatch`; with `masks` contact and segments are among them.
 
     Raises:
         MissingLibraryError: the onnx package is not installed.
@@ -316,11 +317,13 @@ def export_onnx(network: HandOs, tensors: tuple[Tensor, ...]) -> bytes:
     file: Any = io.BytesIO()
     names = [f"input_{k}" for k in range(len(tensors))]
     # Modules move in place, and other engines use this one where it is.
-    decoder = FlatDecoder(copy.deepcopy(network)).cpu().eval()
-    with torch.inference_mode():
+    decoder = FlatDecoder(copy.deepcopy(network), masks).cpu().eval()
+    answers = [field.name for field in fields(DecodedBatch)]
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracer's, of sizes that are fixed by the inputs
         torch.onnx.export(
             decoder, tuple(t.cpu() for t in tensors), file, input_names=names,
-            output_names=["joints_2d", "vertices", "joints_3d", "translation"], opset_version=20, dynamo=False,
+            output_names=answers if masks else answers[:4], opset_version=20, dynamo=False,
         )  # fmt: skip
     return file.getvalue()
 
@@ -328,14 +331,14 @@ def export_onnx(network: HandOs, tensors: tuple[Tensor, ...]) -> bytes:
 class TensorRtEngine:
     """torch-tensorrt in half precision; built engines are kept in a file named by GPU, versions and weights."""
 
-    def __init__(self, network: HandOs, device: str, cache: Path):
+    def __init__(self, network: HandOs, device: str, cache: Path, masks: bool = False):
         try:
             import torch_tensorrt
         except ImportError as error:
             raise MissingLibraryError("TensorRT is not installed: pip install torch-tensorrt") from error
         if not device.startswith("cuda"):
             raise InputError("TensorRT needs an NVIDIA GPU")
-        self._library, self._network, self._cache = torch_tensorrt, network, cache
+        self._library, self._network, self._cache, self._masks = torch_tensorrt, network, cache, masks
         self._device = torch.device(device)
         self._engines: dict[tuple, Any] = {}
 
@@ -348,7 +351,8 @@ class TensorRtEngine:
 
     def _load_or_build(self, tensors: tuple[Tensor, ...], key: tuple) -> Any:
         versions = (
-            f"float16 {torch.__version__} {self._library.__version__} {torch.cuda.get_device_name(self._device)} {key}"
+            f"float16 {torch.__version__} {self._library.__version__} {torch.cuda.get_device_name(self._device)} {key} "
+            f"masks {self._masks}"
         )
         path = self._cache / f"handos_{fingerprint(self._network, versions)}.ep"
         if path.exists():
@@ -357,7 +361,7 @@ class TensorRtEngine:
             except Exception as error:  # a file of a broken build is built anew
                 _log.warning("TensorRT engine %s cannot be read (%s): it is built anew", path, type(error).__name__)
         # It builds with the types that the graph has; its own autocast casts masks and indices too.
-        half = HalfDecoder(self._network)
+        half = HalfDecoder(self._network, self._masks)
         built = self._library.compile(half, ir="dynamo", inputs=list(tensors), min_block_size=3)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._library.save(built, str(path), inputs=list(tensors))

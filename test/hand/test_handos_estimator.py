@@ -23,6 +23,7 @@ from hoi_ros.hand.embedded_features import COMPACT, LandmarkFeatures
 from hoi_ros.hand.engine import (
     TOLERANCE,
     TOLERANCE_M,
+    TOLERANCE_SHARE,
     CompiledEngine,
     EagerEngine,
     NumpyEngine,
@@ -210,10 +211,15 @@ def test_a_traced_graph_agrees_with_eager(network):
     assert largest_difference(TracedEngine(network, "cpu"), EagerEngine(network, "cpu"), network) < 0.1
 
 
-def test_onnx_agrees_with_eager(network):
+@pytest.mark.parametrize("masks", [False, True])
+def test_onnx_agrees_with_eager(masks):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnx")
-    assert largest_difference(OnnxEngine(network, "cpu"), EagerEngine(network, "cpu"), network) < 0.2
+    network = network_with_heads() if masks else tiny_network(shaken=0.05, from_landmarks=True)
+    eager, ours = EagerEngine(network, "cpu", masks), OnnxEngine(network, "cpu", masks)
+    assert largest_difference(ours, eager, network, masks=masks) < 0.2
+    answer = ours(*example(network, 2, masks=masks))
+    assert (answer.segments is not None) == (answer.contact is not None) == masks
 
 
 def test_a_compiled_network_agrees_with_eager():
@@ -224,6 +230,11 @@ def test_a_compiled_network_agrees_with_eager():
     expected = EagerEngine(network, "cpu")(*inputs)
     torch.testing.assert_close(compiled.vertices, expected.vertices, atol=TOLERANCE_M / 10, rtol=0)
     torch.testing.assert_close(compiled.joints_2d, expected.joints_2d, atol=TOLERANCE / 10, rtol=0)
+
+
+def network_with_heads(**more):
+    heads = {"contact_head": True, "contact_evidence": True, "mask_channels": 8, "detail_channels": (6, 5)}
+    return tiny_network(shaken=0.05, from_landmarks=True, mask_context=1, **heads, **more)
 
 
 class MadeUpTensorRt(types.ModuleType):
@@ -248,22 +259,24 @@ class MadeUpTensorRt(types.ModuleType):
 
 
 def test_a_built_engine_is_kept_in_a_file_and_built_anew_when_weights_change(tmp_path, monkeypatch, caplog):
-    network, library = tiny_network(shaken=0.05, layers_interactive=1), MadeUpTensorRt()
+    network, library = network_with_heads(layers_interactive=1), MadeUpTensorRt()
     monkeypatch.setitem(sys.modules, "torch_tensorrt", library)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "GPU")
 
     def engine(of):
-        made = TensorRtEngine(of, "cuda", tmp_path)
+        made = TensorRtEngine(of, "cuda", tmp_path, masks=True)
         made._device = torch.device("cpu")
         return made
 
-    detection, camera = example(network)
-    expected = EagerEngine(network, "cpu")(detection, camera)
+    detection, camera = example(network, masks=True)
+    expected = EagerEngine(network, "cpu", masks=True)(detection, camera)
     for builds in (1, 1):
         answer = engine(network)(detection, camera)
         assert library.builds == builds and len(list(tmp_path.glob("handos_*.ep"))) == 1
         assert library.types == {torch.float16}, "explicit types: every layer runs in those that the graph has"
         torch.testing.assert_close(answer.vertices, expected.vertices, atol=TOLERANCE_M, rtol=0)
+        shares = [one.segments.float().softmax(1) for one in (answer, expected)]
+        torch.testing.assert_close(*shares, atol=TOLERANCE_SHARE, rtol=0)
     next(tmp_path.glob("*.ep")).write_bytes(b"broken")
     with caplog.at_level(logging.WARNING):
         engine(network)(detection, camera)
@@ -397,8 +410,7 @@ def test_masks_are_the_same_from_numpy_and_torch(engine, caplog):
 
 
 def test_engines_agree_on_masks():
-    heads = {"contact_head": True, "contact_evidence": True, "mask_channels": 8, "detail_channels": (6, 5)}
-    network = tiny_network(shaken=0.05, from_landmarks=True, mask_context=1, **heads)
+    network = network_with_heads()
     eager, ours = EagerEngine(network, "cpu", masks=True), NumpyEngine(network)
     assert largest_difference(ours, eager, network, masks=True) < 0.1
     inputs = example(network, 2, masks=True)
@@ -418,8 +430,6 @@ def test_masks_come_with_a_torch_engine_and_need_heads(tmp_path):
     config = HandConfig(estimator="handos", handos_masks=True, handos_engine="eager")
     hand = create_hand_estimator(config, "cpu").estimate(frame(draw_hand("right")))[0]
     assert hand.segments.shares.shape == (56, 56, 3) and hand.contact.shape == (778,)
-    with pytest.raises(InputError, match="engine 'onnx' gives no masks"):
-        create_hand_estimator(replace(config, handos_engine="onnx"), "cpu")
     torch.manual_seed(0)
     save_weights(tmp_path / "w.npz", HandOs(replace(COMPACT, coarse_vertices=24), topology()), {})
     with pytest.raises(InputError, match="no such heads"):
