@@ -1,7 +1,8 @@
-"""Pictures of the worst frame of each sequence: what was found over what is true."""
+"""Pictures of the worst frames of each sequence, and of the best: what was found over what is true."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,8 @@ from hoi_ros.geometry import invert_transform, project, transform_points
 
 TRUE_COLOR, FOUND_COLOR = (80, 255, 120), (255, 80, 60)
 SIZE = (640, 480)
+KEPT, TILE_PX = 10, 256
+"""Hands of either kind in a sheet, and the width of each."""
 
 
 class WorstFrame:
@@ -45,6 +48,75 @@ class WorstFrame:
         text = f"{caption}, frame {self._frame.index}: {self.error:.1f}"
         cv2.putText(tile, text, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
         cv2.imwrite(str(path), tile[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A hand in a frame: its error, and what is drawn."""
+
+    error: float
+    unit: str
+    frame: RgbdFrame
+    true_px: np.ndarray
+    found_px: np.ndarray | None
+
+
+class BestAndWorst:
+    """Keeps the hands with the smallest and the largest errors of a sequence: a mean shows neither."""
+
+    def __init__(self) -> None:
+        self._best: list[_Shown] = []
+        self._worst: list[_Shown] = []
+
+    def offer(
+        self, error: float, unit: str, frame: RgbdFrame, true_px: np.ndarray, found_px: np.ndarray | None
+    ) -> None:
+        """Take a hand if it is among the best or the worst so far.
+
+        Args:
+            error: infinite for a missed one; NaN counts as missed.
+            unit: of the error.
+            frame: its picture.
+            true_px: (21, 2) pixels, NaN where unknown.
+            found_px: (21, 2) pixels; None where it was missed.
+        """
+        shown = _Shown(np.inf if np.isnan(error) else error, unit, frame, true_px, found_px)
+        self._best = sorted([*self._best, shown], key=lambda one: one.error)[:KEPT]
+        self._worst = sorted([*self._worst, shown], key=lambda one: -one.error)[:KEPT]
+
+    def save(self, path: Path) -> None:
+        """Write two rows of the best, then two of the worst, each from its end inwards; nothing without hands."""
+        if not self._best:
+            return
+        blank = np.zeros((TILE_PX, TILE_PX, 3), np.uint8)
+        rows = []
+        for shown in (self._best, self._worst):
+            tiles = [_hand_tile(one) for one in shown]
+            tiles += [blank] * (KEPT - len(tiles))
+            rows += [np.hstack(tiles[: KEPT // 2]), np.hstack(tiles[KEPT // 2 :])]
+        line = np.full((6, rows[0].shape[1], 3), 255, np.uint8)
+        picture = np.vstack([*rows[:2], line, *rows[2:]])
+        cv2.imwrite(str(path), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
+
+
+def _hand_tile(shown: _Shown) -> np.ndarray:
+    """A square around the hand, truth green and what was found red, with its error."""
+    parts = [shown.true_px] if shown.found_px is None else [shown.true_px, shown.found_px]
+    points = np.concatenate(parts)
+    points = points[np.isfinite(points).all(1)]
+    low, high = points.min(0), points.max(0)
+    side = max(1.5 * float((high - low).max()), 16.0)
+    scale = TILE_PX / side
+    corner = (low + high) / 2 - side / 2
+    affine = np.array([[scale, 0, -scale * corner[0]], [0, scale, -scale * corner[1]]])
+    tile = cv2.warpAffine(shown.frame.color, affine, (TILE_PX, TILE_PX), flags=cv2.INTER_LINEAR)
+    for item, color in zip(parts, (TRUE_COLOR, FOUND_COLOR)):
+        _draw(tile, (item - corner) * scale, color)
+    error = "missed" if np.isinf(shown.error) else f"{shown.error:.1f} {shown.unit}"
+    text = f"{error}, frame {shown.frame.index}"
+    cv2.rectangle(tile, (0, 0), (TILE_PX, 18), (0, 0, 0), -1)
+    cv2.putText(tile, text, (4, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (255, 255, 255), 1, cv2.LINE_AA)
+    return tile
 
 
 class ObjectDrift:

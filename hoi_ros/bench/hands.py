@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from tqdm import tqdm
 
-from hoi_ros.bench.failures import WorstFrame
+from hoi_ros.bench.failures import BestAndWorst
 from hoi_ros.bench.options import BenchOptions
 from hoi_ros.bench.peers.environment import PeerMissing
 from hoi_ros.bench.peers.mediapipe_hands import MediaPipeHands
@@ -69,7 +69,7 @@ class HandScore:
     extra: int = 0
     all_labelled: bool = False
     """Some frame so far has all its hands labelled."""
-    worst: WorstFrame = field(default_factory=WorstFrame)
+    extremes: BestAndWorst = field(default_factory=BestAndWorst)
     ms: list[float] = field(default_factory=list)
     _last: dict[str, tuple[int, np.ndarray]] = field(default_factory=dict)
 
@@ -105,10 +105,10 @@ class HandScore:
             skin = None if hand is None else hand.vertices_m
             self.truth_vertices.append(label.vertices_camera)
             self.vertices.append(np.full_like(label.vertices_camera, np.nan) if skin is None else skin)
-        error = float(metrics.mpjpe(self.joints_px[-1][None], self.truth_px[-1][None])[0])
+        error, unit = float(metrics.mpjpe(self.joints_px[-1][None], self.truth_px[-1][None])[0]), "px"
         if hand is not None and np.isfinite(true).any():
-            error = float(metrics.pa_mpjpe(self.joints[-1][None], true[None])[0] * 1e3)
-        self.worst.offer(error, frame, [self.truth_px[-1]], [] if hand is None else [hand.joints_px])
+            error, unit = float(metrics.pa_mpjpe(self.joints[-1][None], true[None])[0] * 1e3), "mm"
+        self.extremes.offer(error, unit, frame, self.truth_px[-1], None if hand is None else hand.joints_px)
         self.sides.append(None if hand is None else hand.side)
         self.truth_sides.append(label.side)
         distance = float(np.nanmean(true[:, 2])) if np.isfinite(true).any() else float("nan")
@@ -252,7 +252,7 @@ def _run(options: BenchOptions, sequence: LabelledSequence, peer: MediaPipeHands
         if options.out is not None:
             file = f"{sequence.name}{name.removeprefix(OURS)}.jpg".replace("/", "_").replace(":", "_").replace(" ", "_")
             sheets[name].save(options.out / f"hands_{file}")
-            scores[name].worst.save(options.out / f"failure_hands_{file}", "hand, worst PA-MPJPE mm (inf: missed)")
+            scores[name].extremes.save(options.out / f"extremes_hands_{file}")
     if all(score.joints == [] for score in scores.values()):
         scores = {name: score for name, score in scores.items() if not name.endswith(BEFORE_FIT)}
     return scores

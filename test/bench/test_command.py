@@ -5,13 +5,16 @@ import shutil
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
+from hoi_ros.bench.failures import TILE_PX, BestAndWorst
 from hoi_ros.bench.growth import bench_growth  # noqa: F401  must import without data
 from hoi_ros.bench.plots import draw_plots
 from hoi_ros.bench.results import BenchResult, Curve, Row
 from hoi_ros.cli import main
+from hoi_ros.datatypes import CameraIntrinsics, RgbdFrame
 from hoi_ros.evaluation import protocols
 from hoi_ros.results import tum_line
 from hoi_ros.simulate import SimulateOptions, simulate
@@ -20,6 +23,8 @@ from hoi_ros.truth_file import read_truth
 
 sys.path.append(str(Path(__file__).parents[1] / "evaluation"))
 import lookalikes
+
+CAMERA = CameraIntrinsics.from_fov(80, 60)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +63,23 @@ def test_a_small_run_writes_tables_and_pictures(tmp_path, capsys, monkeypatch):
     assert "joint_f5_percent" not in shapes["hoi_ros, true poses"], "where poses are given no hand is found"
     assert record["machine"]["cores"] >= 1 and "pa_mpjpe_mm" in (out / "results.md").read_text()
     assert (out / "hands_sim_rotate_box.jpg").exists()
+    assert cv2.imread(str(out / "extremes_hands_sim_rotate_box.jpg")).shape == (4 * TILE_PX + 6, 5 * TILE_PX, 3)
+
+
+def test_the_best_and_the_worst_hands_are_kept_and_missed_ones_come_first(tmp_path):
+    frame, hand = (
+        RgbdFrame(np.full((60, 80, 3), 200, np.uint8), CAMERA, 0),
+        np.random.default_rng(0).random((21, 2)) * 40,
+    )
+    sheet = BestAndWorst()
+    sheet.save(tmp_path / "none.jpg")
+    for error in np.random.default_rng(1).permutation(30):
+        sheet.offer(float(error), "mm", frame, hand, hand + error)
+    sheet.offer(float("nan"), "px", frame, hand, None)
+    assert [one.error for one in sheet._best] == list(range(10))
+    assert [one.error for one in sheet._worst] == [np.inf, *range(29, 20, -1)]
+    sheet.save(tmp_path / "some.jpg")
+    assert (tmp_path / "some.jpg").exists() and not (tmp_path / "none.jpg").exists()
 
 
 def test_plots_are_drawn(tmp_path):
