@@ -102,6 +102,8 @@ def turn_information(
     reference: ReferenceCloud, target: AlignmentTarget, T_camera_object: np.ndarray, config: TrackerConfig
 ) -> np.ndarray:
     """What print and shape say of the turn at a pose: (3, 3) information in camera axes, shifts left free."""
+    if not len(reference):  # no side that is known faces the camera
+        return np.zeros((3, 3))
     cloud = level_cloud(reference, len(STEP_DONE) - 1, config)
     at = linearise(cloud, target, T_camera_object[None], config)
     noise = np.zeros((6, 6))

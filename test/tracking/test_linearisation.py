@@ -8,6 +8,7 @@ import scenes
 from scenes import CAMERA
 
 from hoi_ros.geometry import invert_transform, se3_exp
+from hoi_ros.tracking.alignment import turn_information
 from hoi_ros.tracking.config import TrackerConfig
 from hoi_ros.tracking.features import feature_images
 from hoi_ros.tracking.keyframes import view_cloud
@@ -79,3 +80,10 @@ def test_colours_that_are_not_known_and_what_has_no_shape_to_say_count_for_nothi
     at = linearise(blind, target, moved[None], CONFIG)
     assert at.matched.any()
     np.testing.assert_array_equal(at.hessian, at.shape_hessian)
+
+
+def test_a_surface_of_which_nothing_faces_the_camera_says_nothing_of_the_turn():
+    cloud, target = printed_box(POSE)
+    assert np.linalg.eigvalsh(turn_information(cloud, target, POSE, CONFIG))[0] > 100
+    nothing = cloud.taken(np.zeros(0, np.int64))
+    np.testing.assert_array_equal(turn_information(nothing, target, POSE, CONFIG), np.zeros((3, 3)))
