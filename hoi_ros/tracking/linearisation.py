@@ -196,7 +196,7 @@ class _Slopes:
         pull[1] += wb * r
 
     def in_space(self, sx: np.ndarray, sy: np.ndarray) -> np.ndarray:
-        """(B, 6, N) entries PAIRS of the sums; sx and sy are x/z and y/z of the points."""
+        """(B, 6, N) entries PAIRS of the sums, to be asked for once; sx and sy are x/z and y/z of the points."""
         aa, ab, bb = self._image
         az, bz = aa * sx + ab * sy, ab * sx + bb * sy
         for row, part in enumerate((aa, ab, -az, bb, -bz, az * sx + bz * sy)):
