@@ -133,28 +133,10 @@ def linearise(cloud: LevelCloud, target: AlignmentTarget, poses: np.ndarray, con
     e_depth = (r_depth / s_depth) ** 2
     w_depth = POINT_WEIGHT * cloud.shape_weight / (s_depth**2 * np.maximum(1, np.sqrt(e_depth) / HUBER_SIGMAS))
     w_depth = np.where(matched, w_depth, np.float32(0))
-    shape, color, pull = _Slopes(p.shape), _Slopes(p.shape), np.zeros_like(p)
-    shape.add_normals(w_depth, nx, ny, nz)
-    pull -= (w_depth * r_depth)[:, None] * n
-    plane_pull = np.zeros((2, *z.shape), np.float32)
-
-    e_color = np.zeros_like(z)
-    for channel in range(CHANNELS):
-        value, du, dv, trust = target.features.remap(level, channel, u, v)
-        colored = matched & (trust > 0.99) & cloud.known[channel]
-        r = np.where(colored, value - cloud.features[channel], np.float32(0))
-        e = r * r / cloud.color_variance
-        e_color += e
-        weight, steep = CHANNEL_WEIGHT[channel][level] * config.color_weight, STEEP[channel][level] ** 2
-        if weight == 0:
-            continue
-        # Noise and shading have small slopes everywhere; together they would hold the object still.
-        excess = np.clip((du * du + dv * dv) / np.float32(steep) - 1, 0, 1)
-        # Cauchy: what is shadow or gloss lets go.
-        w = np.where(colored, excess, 0) / (cloud.color_variance * (1 + e / np.float32(CAUCHY_SIGMAS**2)))
-        w *= np.float32(weight * POINT_WEIGHT)
-        color.add_image_slopes(w, du * (k.fx * inverse), dv * (k.fy * inverse), r, plane_pull)
-    _add_outline(cloud, target, facing & ~matched, u, v, deep, shape, plane_pull)
+    shape, color = _Sums(p.shape), _Sums(p.shape)
+    shape.add_normals(w_depth, n, r_depth)
+    _add_outline(shape, cloud, target, facing & ~matched, u, v, deep)
+    e_color = _add_colors(color, cloud, target, matched, u, v, inverse, config)
 
     cost = np.where(hidden, np.float32(MISSING_COST / 2), np.float32(MISSING_COST))  # Hiding is no way to be right.
     robust = np.minimum(e_depth, 5) + np.minimum(np.float32(config.color_weight) * e_color, 4)
@@ -164,72 +146,89 @@ def linearise(cloud: LevelCloud, target: AlignmentTarget, poses: np.ndarray, con
     count = matched.sum(1)
     mean = (p * matched[:, None]).sum(2, dtype=np.float64) / np.maximum(count, 1)[:, None]
     center = np.where(count[:, None] > 0, mean, poses[:, :3, 3])
-    pull[:, 0] += plane_pull[0]
-    pull[:, 1] += plane_pull[1]
-    pull[:, 2] -= plane_pull[0] * sx + plane_pull[1] * sy
     arms = p - center[:, :, None]
-    hessians, gradient = _normal_equations(arms, [shape.in_space(sx, sy), color.in_space(sx, sy)], pull)
+    (of_shape, of_color), gradient = _normal_equations(arms, [shape.in_space(sx, sy), color.in_space(sx, sy)])
     return Linearisation(
-        matched, fits, hidden, r_depth, w_depth, cost.mean(1), center, hessians[0], hessians[0] + hessians[1], gradient
+        matched, fits, hidden, r_depth, w_depth, cost.mean(1), center, of_shape, of_shape + of_color, gradient
     )
 
 
-class _Slopes:
-    """Sums over residuals of w s s^T for each of (B, N) points."""
+class _Sums:
+    """Sums over residuals r with slopes s of w s s^T and of w r s, for each of (B, N) points."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
-        self._space = np.zeros((shape[0], 6, shape[2]), np.float32)
-        self._image = np.zeros((3, shape[0], shape[2]), np.float32)
+        self._space = np.zeros((shape[0], 9, shape[2]), np.float32)
+        self._image = np.zeros((5, shape[0], shape[2]), np.float32)
 
-    def add_normals(self, w: np.ndarray, *normal: np.ndarray) -> None:
-        """Slopes along normals, three of (B, N)."""
+    def add_normals(self, w: np.ndarray, normals: np.ndarray, r: np.ndarray) -> None:
+        """Distances r (B, N) along normals (B, 3, N), which shrink as the points move along them."""
         for row, (i, j) in enumerate(PAIRS):
-            self._space[:, row] += w * normal[i] * normal[j]
+            self._space[:, row] += w * normals[:, i] * normals[:, j]
+        self._space[:, 6:] -= (w * r)[:, None] * normals
 
-    def add_image_slopes(self, w, a, b, r, pull: np.ndarray) -> None:
-        """Slopes a and b (B, N) by a shift of x/z and y/z times z, with residuals r, whose pull goes to (2, B, N)."""
+    def add_image_slopes(self, w: np.ndarray, a: np.ndarray, b: np.ndarray, r: np.ndarray) -> None:
+        """Residuals r (B, N) with slopes a and b by a shift of x/z and y/z times z."""
         wa, wb = w * a, w * b
-        self._image[0] += wa * a
-        self._image[1] += wa * b
-        self._image[2] += wb * b
-        pull[0] += wa * r
-        pull[1] += wb * r
+        for row, part in enumerate((wa * a, wa * b, wb * b, wa * r, wb * r)):
+            self._image[row] += part
 
     def in_space(self, sx: np.ndarray, sy: np.ndarray) -> np.ndarray:
-        """(B, 6, N) entries PAIRS of the sums, to be asked for once; sx and sy are x/z and y/z of the points."""
-        aa, ab, bb = self._image
+        """(B, 9, N): entries PAIRS of the first sum, then the second; sx and sy are x/z and y/z of the points."""
+        aa, ab, bb, ar, br = self._image
         az, bz = aa * sx + ab * sy, ab * sx + bb * sy
-        for row, part in enumerate((aa, ab, -az, bb, -bz, az * sx + bz * sy)):
-            self._space[:, row] += part
-        return self._space
+        parts = (aa, ab, -az, bb, -bz, az * sx + bz * sy, ar, br, -(ar * sx + br * sy))
+        return self._space + np.stack(parts, 1)
 
 
-def _add_outline(cloud: LevelCloud, target: AlignmentTarget, free, u, v, deep, slopes: _Slopes, pull) -> None:
+def _add_colors(
+    sums: _Sums, cloud: LevelCloud, target: AlignmentTarget, matched: np.ndarray, u: np.ndarray, v: np.ndarray,
+    inverse_depth: np.ndarray, config: TrackerConfig,
+) -> np.ndarray:  # fmt: skip
+    """Differences of colour where places match; gives their squares (B, N) in variances."""
+    k, level = target.intrinsics, cloud.level
+    squares = np.zeros_like(u)
+    for channel in range(CHANNELS):
+        value, du, dv, trust = target.features.remap(level, channel, u, v)
+        colored = matched & (trust > 0.99) & cloud.known[channel]
+        r = np.where(colored, value - cloud.features[channel], np.float32(0))
+        e = r * r / cloud.color_variance
+        squares += e
+        weight, steep = CHANNEL_WEIGHT[channel][level] * config.color_weight, STEEP[channel][level] ** 2
+        if weight == 0:
+            continue
+        # Noise and shading have small slopes everywhere; together they would hold the object still.
+        excess = np.clip((du * du + dv * dv) / np.float32(steep) - 1, 0, 1)
+        # Cauchy: what is shadow or gloss lets go.
+        w = np.where(colored, excess, 0) / (cloud.color_variance * (1 + e / np.float32(CAUCHY_SIGMAS**2)))
+        w *= np.float32(weight * POINT_WEIGHT)
+        sums.add_image_slopes(w, du * (k.fx * inverse_depth), dv * (k.fy * inverse_depth), r)
+    return squares
+
+
+def _add_outline(
+    sums: _Sums, cloud: LevelCloud, target: AlignmentTarget, free: np.ndarray, u: np.ndarray, v: np.ndarray,
+    depth: np.ndarray,
+) -> None:  # fmt: skip
     """Pull points that fall beside the object back to its outline: thin parts steer where surfaces slide."""
     k = target.intrinsics
     pixels, du, dv = cv2.split(cv2.remap(target.outside, u, v, cv2.INTER_LINEAR))
-    meters = pixels * deep / np.float32(k.fx)
+    meters = pixels * depth / np.float32(k.fx)
     off = free & (cloud.shape_weight > 0) & (pixels > 0.5) & (meters < SILHOUETTE_REACH_M)
     if not off.any():
         return
     w = POINT_WEIGHT / (SILHOUETTE_SIGMA_M**2 * np.maximum(1, meters / (HUBER_SIGMAS * SILHOUETTE_SIGMA_M)))
-    w = np.where(off, w, 0).astype(np.float32)
-    slopes.add_image_slopes(w, du, dv * np.float32(k.fy / k.fx), meters, pull)
+    sums.add_image_slopes(np.where(off, w, 0).astype(np.float32), du, dv * np.float32(k.fy / k.fx), meters)
 
 
-def _normal_equations(
-    arms: np.ndarray, slopes: list[np.ndarray], pull: np.ndarray
-) -> tuple[list[np.ndarray], np.ndarray]:
-    """J^T W J (B, 6, 6) of each of the slopes (B, 6, N), and J^T W r (B, 6) of pulls (B, 3, N), sums of w r s."""
+def _normal_equations(arms: np.ndarray, sums: list[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
+    """J^T W J (B, 6, 6) of each of the sums (B, 9, N), and J^T W r (B, 6) of all of them; arms are (B, 3, N)."""
     arms = arms.astype(np.float64)
     products = np.stack([arms[:, i] * arms[:, j] for i, j in PAIRS], 1)
-    moments = np.concatenate([np.ones_like(arms[:, :1]), arms, products], 1)
-    sums = moments @ np.concatenate([*slopes, pull], 1).astype(np.float64).swapaxes(1, 2)
+    powers = np.concatenate([np.ones_like(arms[:, :1]), arms, products], 1)
+    moments = (powers @ np.concatenate(sums, 1).astype(np.float64).swapaxes(1, 2)).reshape(len(arms), 10, -1, 9)
     to_hessian, to_gradient = _twist_of_moments()
-    hessians = [
-        (sums[:, :, 6 * i : 6 * i + 6].reshape(-1, 60) @ to_hessian).reshape(-1, 6, 6) for i in range(len(slopes))
-    ]
-    return hessians, sums[:, :4, -3:].reshape(-1, 12) @ to_gradient
+    hessians = [(moments[:, :, i, :6].reshape(-1, 60) @ to_hessian).reshape(-1, 6, 6) for i in range(len(sums))]
+    return hessians, moments[:, :4, :, 6:].sum(2).reshape(-1, 12) @ to_gradient
 
 
 @cache

@@ -34,12 +34,13 @@ def test_the_moments_are_the_sum_over_all_residuals():
     count, weight = 50, random.random(50)
     arms, slope, residual = random.normal(size=(2, 3, count)), random.normal(size=(2, 3, count)), random.normal(size=50)
     packed = np.stack([weight * slope[:, i] * slope[:, j] for i, j in PAIRS], 1)
-    hessians, gradient = _normal_equations(arms, [packed, 2 * packed], weight * residual * slope)
+    sums = np.concatenate([packed, weight * residual * slope], 1)
+    hessians, gradient = _normal_equations(arms, [sums, 2 * sums])
     for start in range(2):
         jacobian = np.concatenate([slope[start], np.cross(arms[start].T, slope[start].T).T]).T
         np.testing.assert_allclose(hessians[0][start], jacobian.T @ (weight[:, None] * jacobian), rtol=1e-9, atol=1e-9)
         np.testing.assert_allclose(hessians[1][start], 2 * hessians[0][start])
-        np.testing.assert_allclose(gradient[start], jacobian.T @ (weight * residual), rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(gradient[start], 3 * jacobian.T @ (weight * residual), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("level", range(3))
