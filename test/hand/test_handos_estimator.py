@@ -6,6 +6,7 @@ import logging
 import sys
 import types
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -259,24 +260,22 @@ class MadeUpTensorRt(types.ModuleType):
 
 
 def test_a_built_engine_is_kept_in_a_file_and_built_anew_when_weights_change(tmp_path, monkeypatch, caplog):
-    network, library = network_with_heads(layers_interactive=1), MadeUpTensorRt()
+    network, library = tiny_network(shaken=0.05, layers_interactive=1), MadeUpTensorRt()
     monkeypatch.setitem(sys.modules, "torch_tensorrt", library)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "GPU")
 
     def engine(of):
-        made = TensorRtEngine(of, "cuda", tmp_path, masks=True)
+        made = TensorRtEngine(of, "cuda", tmp_path)
         made._device = torch.device("cpu")
         return made
 
-    detection, camera = example(network, masks=True)
-    expected = EagerEngine(network, "cpu", masks=True)(detection, camera)
+    detection, camera = example(network)
+    expected = EagerEngine(network, "cpu")(detection, camera)
     for builds in (1, 1):
         answer = engine(network)(detection, camera)
         assert library.builds == builds and len(list(tmp_path.glob("handos_*.ep"))) == 1
         assert library.types == {torch.float16}, "explicit types: every layer runs in those that the graph has"
         torch.testing.assert_close(answer.vertices, expected.vertices, atol=TOLERANCE_M, rtol=0)
-        shares = [one.segments.float().softmax(1) for one in (answer, expected)]
-        torch.testing.assert_close(*shares, atol=TOLERANCE_SHARE, rtol=0)
     next(tmp_path.glob("*.ep")).write_bytes(b"broken")
     with caplog.at_level(logging.WARNING):
         engine(network)(detection, camera)
@@ -285,6 +284,26 @@ def test_a_built_engine_is_kept_in_a_file_and_built_anew_when_weights_change(tmp
         network.expand.sizes += 1
     engine(network)(detection, camera)
     assert library.builds == 3 and len(list(tmp_path.glob("handos_*.ep"))) == 2
+
+
+def test_an_engine_is_built_with_its_masks_and_kept_apart_from_one_without(tmp_path, monkeypatch):
+    """What it is built from is run as it is: building takes long."""
+    network, library = network_with_heads(layers_interactive=1), MadeUpTensorRt()
+    monkeypatch.setattr(library, "compile", lambda module, **how: module)
+    monkeypatch.setattr(library, "save", lambda module, path, inputs: Path(path).touch())
+    monkeypatch.setitem(sys.modules, "torch_tensorrt", library)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "GPU")
+    for masks in (True, False):
+        engine = TensorRtEngine(network, "cuda", tmp_path, masks)
+        engine._device = torch.device("cpu")
+        answer = engine(*example(network, masks=True))
+        assert (answer.segments is not None) == (answer.contact is not None) == masks
+    assert len(list(tmp_path.glob("handos_*.ep"))) == 2
+    expected = EagerEngine(network, "cpu", masks=True)(*example(network, masks=True))
+    engine = TensorRtEngine(network, "cuda", tmp_path / "other", masks=True)
+    engine._device = torch.device("cpu")
+    shares = [one.segments.float().softmax(1) for one in (engine(*example(network, masks=True)), expected)]
+    torch.testing.assert_close(*shares, atol=TOLERANCE_SHARE, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["cuda_graph", "tensorrt"])
