@@ -62,7 +62,7 @@ def create_engine(
         masks: also answer with contact and segments; detections bring finer maps then.
 
     Raises:
-        InputError: unknown name, or masks of an engine or network without them.
+        InputError: unknown name, or masks of a network without them.
     """
     if name not in ENGINES:
         raise unknown_name("engine", name, ENGINES)

@@ -72,7 +72,8 @@ def feature_images(patch: Patch, mask: np.ndarray, depth_m: float) -> FeatureIma
         mask: (h, w) bool pixels that may be object.
         depth_m: typical distance of the object; fixes the blur in pixels.
 
-    Nothing beyond the mask's box is blurred: all of it counts for nothing.
+    Returns:
+        Features of the mask's box: all beyond it counts for nothing.
     """
     # At the rim the neighbour's colour shines in, and masks err: it would hold the object to hand and picture.
     inner = cv2.erode((mask & ~patch.edge_mask).astype(np.uint8), np.ones((3, 3), np.uint8))
