@@ -33,6 +33,9 @@ class HandConfig:
         False,
         "HandOS also says what is hand, held object and background around a hand, and what touches",
     )
+    outline_distance: bool = setting(
+        True, "with handos_masks and without depth: the distance at which the hand is as large as its mask"
+    )
     handos_engine: str = setting(
         "auto", "what runs HandOS: auto, numpy, eager, trace, compile, cuda_graph, onnx or tensorrt"
     )

@@ -15,6 +15,7 @@ from hoi_ros.hand.detector import PalmDetection, PalmDetector, PalmFinder, views
 from hoi_ros.hand.fit import FitConfig, FitState, HandFit, HandFitter
 from hoi_ros.hand.landmarks import HandLandmarks, LandmarkNetwork, LandmarkReader
 from hoi_ros.hand.one_euro import NoFilter, OneEuroFilter
+from hoi_ros.hand.outline import OutlineFactor
 from hoi_ros.hand.regions import hand_size_px, region_from_landmarks, region_from_palm
 from hoi_ros.hand.tracks import HandTrack, TrackSet, is_same_hand, sides_alone
 from hoi_ros.hand_model import choose_hand_model
@@ -33,6 +34,7 @@ class TrackMemory:
     world: OneEuroFilter | NoFilter
     mesh: OneEuroFilter | NoFilter
     fit: FitState | None = None
+    outline: OutlineFactor = field(default_factory=OutlineFactor)
     stamp_s: float | None = None
 
 
@@ -177,6 +179,7 @@ class EmbeddedHandEstimator:
         side = track.handedness.side
         fit = self._fitter.fit(pixels, world, side, frame.intrinsics, frame.depth_m, memory.fit)
         memory.fit = fit.state
+        fit = self._place(fit, landmarks, frame, memory, dt_s)
         hand = _estimate(fit, track.track_id, side, landmarks.presence, pixels, frame.intrinsics)
         return self._with_own_mesh(hand, landmarks, memory, dt_s)
 
@@ -186,9 +189,16 @@ class EmbeddedHandEstimator:
         for landmarks, side in zip(found, sides_alone(found, self._tracks.one_person)):
             pixels, world = landmarks.landmarks_px, landmarks.world_landmarks
             fit = self._fitter.fit(pixels, world, side, frame.intrinsics, frame.depth_m)
+            fit = self._place(fit, landmarks, frame, None, 0.0)
             hand = _estimate(fit, next(self._single_ids), side, landmarks.presence, pixels, frame.intrinsics)
             hands.append(self._with_own_mesh(hand, landmarks, None, 0.0))
         return hands
+
+    def _place(
+        self, fit: HandFit, landmarks: HandLandmarks, frame: RgbdFrame, memory: TrackMemory | None, dt_s: float
+    ) -> HandFit:
+        """The fit, moved to where more than landmarks and depth puts it; here it stays."""
+        return fit
 
     def _with_own_mesh(
         self, hand: HandEstimate, landmarks: HandLandmarks, memory: TrackMemory | None, dt_s: float

@@ -95,6 +95,19 @@ class HandFit:
     state: FitState
     """Give it to the next frame of the same track."""
 
+    def nearer(self, factor: float) -> HandFit:
+        """The same hand, its middle at the distance divided by a factor; what the next frame is told stays."""
+        offset = self.joints_camera.mean(0) * (1 / factor - 1)
+        transform = self.T_camera_wrist.copy()
+        transform[:3, 3] += offset
+        return replace(
+            self,
+            T_camera_wrist=transform,
+            joints_camera=self.joints_camera + offset,
+            vertices_camera=(self.vertices_camera + offset).astype(np.float32),
+            landmarks_camera=self.landmarks_camera + offset,
+        )
+
 
 class HandFitter:
     """Fits one hand at a time; holds no state, so one serves every track."""

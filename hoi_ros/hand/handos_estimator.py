@@ -14,15 +14,18 @@ from pathlib import Path
 
 import numpy as np
 
-from hoi_ros.datatypes import HandEstimate, HandSegments
+from hoi_ros.datatypes import HandEstimate, HandSegments, RgbdFrame
 from hoi_ros.errors import InputError, unknown_name
+from hoi_ros.geometry import project
 from hoi_ros.hand.config import HandConfig
 from hoi_ros.hand.crop_batches import CropBatches, CropReader
 from hoi_ros.hand.embedded import EmbeddedHandEstimator, TrackMemory
 from hoi_ros.hand.embedded_features import CROP_SIDE, TYPICAL_CAMERA, LandmarkFeatures
+from hoi_ros.hand.fit import HandFit
 from hoi_ros.hand.handos_config import ENGINES
 from hoi_ros.hand.handos_numpy import DecodedArrays, NumpyDecoder, runs_in_numpy
 from hoi_ros.hand.landmarks import HandLandmarks
+from hoi_ros.hand.outline import outline_factor
 from hoi_ros.hand.regions import HandRegion
 from hoi_ros.hand.weights_file import SHIPPED, WeightsFile, read_weights
 from hoi_ros.hand_model import choose_hand_model
@@ -158,6 +161,21 @@ def _with_masks(
 
 class OwnMeshEstimator(EmbeddedHandEstimator):
     """Tracks, smoothing and placement of the embedded estimator for hands that come with a mesh of their own."""
+
+    def _place(
+        self, fit: HandFit, landmarks: HandLandmarks, frame: RgbdFrame, memory: TrackMemory | None, dt_s: float
+    ) -> HandFit:
+        """Without depth, to the distance at which the mesh is as large as the mask."""
+        segments = landmarks.segments if isinstance(landmarks, DecodedHand) else None
+        if segments is None or fit.depth_used or not self.config.outline_distance:
+            return fit
+        vertices_px = project(fit.vertices_camera, frame.intrinsics)
+        factor = outline_factor(segments, vertices_px, self.model.right_faces)
+        if memory is None:
+            return fit if factor is None else fit.nearer(factor)
+        if factor is not None:
+            memory.outline = memory.outline.updated(factor, dt_s)
+        return fit.nearer(memory.outline.factor)
 
     def _with_own_mesh(
         self, hand: HandEstimate, landmarks: HandLandmarks, memory: TrackMemory | None, dt_s: float
