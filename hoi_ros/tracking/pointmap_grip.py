@@ -21,6 +21,8 @@ class RigidGrip:
     def __init__(self) -> None:
         self._hand_track_id: int | None = None
         self._T_hand_object = np.eye(4)
+        self.apart_rad = 0.0
+        """How far the tracked turn lay from the hand's when last asked: turned by the fingers, or not at all."""
 
     def averaged(
         self,
@@ -45,7 +47,8 @@ class RigidGrip:
             self._hand_track_id, self._T_hand_object = hand.track_id, invert_transform(T_camera_hand) @ T_camera_object
         carried = T_camera_hand @ self._T_hand_object
         turn = so3_log(carried[:3, :3] @ T_camera_object[:3, :3].T)
-        share = float(np.clip((APART_RAD - np.linalg.norm(turn)) / (APART_RAD - AGREE_RAD), 0, 1))
+        self.apart_rad = float(np.linalg.norm(turn))
+        share = float(np.clip((APART_RAD - self.apart_rad) / (APART_RAD - AGREE_RAD), 0, 1))
         middle, wanted = (transform_points(pose, middle_object[None])[0] for pose in (T_camera_object, carried))
         rotation = so3_exp(TURN_SHARE * share * turn) @ T_camera_object[:3, :3]
         return make_transform(rotation, middle + PLACE_SHARE * share * (wanted - middle) - rotation @ middle_object)

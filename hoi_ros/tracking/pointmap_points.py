@@ -13,6 +13,8 @@ MOST_POINTS = 4000
 _FIRM_LIMIT = 1 / 0.0007**2
 _TURN_SIGMA_RAD, _TURN_SHARE = 0.09, 0.35
 """How far a turn is off from the start, and what share of all turning since: relief that is not known scales it."""
+_APART_SHARE = 0.4
+"""And what share of the turn by which it is tracked to have left the hand's."""
 _DEPTH_SHARE, _ACROSS_SHARE = 0.1, 0.015
 """How far the middle is off along and across its ray, as a share of the distance: hands differ in size by 6 %, and
 those whose fingers are hidden are placed 8 % off."""
@@ -90,6 +92,7 @@ def pose_covariance(track: FollowedObject) -> np.ndarray:
 
     How much too near or far it was when it was met goes with the object as it turns, and then shows as a shift; how
     much too near or far it is now lies along the ray. Both are the hand's, so that without a turn they are one.
+    A turn beyond the hand's may be the fingers' or a mistake: the more of it, the less sure.
     """
     turn = track.pose[:3, :3] @ track.met_at[:3, :3].T
     before, now = track.met_at[:3, 3], track.pose[:3, :3] @ track.middle + track.pose[:3, 3]
@@ -102,5 +105,6 @@ def pose_covariance(track: FollowedObject) -> np.ndarray:
         np.outer(carried, carried) + np.outer(ray, ray) - (both + both.T) / 2
     )
     out[:3, :3] += (_ACROSS_SHARE * distance) ** 2 * np.eye(3)
-    out[3:, 3:] = np.eye(3) * min(_TURN_SIGMA_RAD + _TURN_SHARE * track.travelled, np.pi) ** 2
+    turning = float(np.hypot(_TURN_SIGMA_RAD + _TURN_SHARE * track.travelled, _APART_SHARE * track.grip.apart_rad))
+    out[3:, 3:] = np.eye(3) * min(turning, np.pi) ** 2
     return out

@@ -8,7 +8,7 @@ import numpy as np
 from pytest import approx
 from scenes import CAMERA, box_layer, frame, hand, pose
 
-from hoi_ros.geometry import invert_transform
+from hoi_ros.geometry import invert_transform, make_transform, so3_exp
 from hoi_ros.tracking.grip import CARRY_FRAMES, SURE_FRAMES
 from hoi_ros.tracking.pointmap_config import ColorTrackerConfig
 from hoi_ros.tracking.pointmap_object import COVERED_SHARE, HIDDEN, FollowedObject
@@ -75,6 +75,19 @@ def test_being_carried_unseen_makes_the_turn_less_sure():
         track.carry(at_rest, [hand(REST)[0]])
     assert pose_covariance(track)[3, 3] > before and not track.alive.any()
     assert track.pose == approx(at_rest) and track.motion == approx(np.eye(4))
+
+
+def test_a_turn_beyond_the_hands_is_less_sure():
+    """Fingers may have made it, or following may have gone astray."""
+    track, at_rest = held()
+    held_by, sure = hand(REST)[0], pose_covariance(track)[3, 3]
+    track.grip.averaged(at_rest, track.middle, [held_by], held_by.track_id)
+    assert pose_covariance(track)[3, 3] == approx(sure)
+    track.grip.averaged(at_rest @ make_transform(so3_exp(np.array([0, 1.2, 0])), np.zeros(3)), track.middle, [held_by],
+                        held_by.track_id)  # fmt: skip
+    assert np.sqrt(pose_covariance(track)[3, 3]) > 0.4
+    track.grip.averaged(at_rest, track.middle, [held_by], held_by.track_id)
+    assert pose_covariance(track)[3, 3] == approx(sure)
 
 
 def test_a_thing_behind_its_hand_is_carried_and_one_that_shows_nothing_in_the_open_is_lost(monkeypatch):
