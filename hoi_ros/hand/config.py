@@ -16,7 +16,7 @@ class HandConfig:
     estimator: str = setting(
         "auto",
         "which estimator: handos (the HandOS decoder), embedded (landmarks alone, half the time), or auto: handos, "
-        "but embedded for a camera on a CPU, and with a hand_model of your own that no handos_weights are for",
+        "but embedded for a camera on a CPU without handos_masks, and with a hand_model that no handos_weights are for",
         choices=ESTIMATORS,
     )
     handos_weights: str = setting("", "path of HandOS weights; empty for those that ship")

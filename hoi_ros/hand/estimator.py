@@ -8,7 +8,7 @@ import numpy as np
 
 from hoi_ros.datatypes import HandEstimate, RgbdFrame
 from hoi_ros.device import resolve_device
-from hoi_ros.errors import unknown_name
+from hoi_ros.errors import InputError, unknown_name
 from hoi_ros.hand.config import ESTIMATORS, HandConfig
 
 
@@ -41,19 +41,21 @@ class HandEstimator(Protocol):
 
 
 def choose_estimator(config: HandConfig, device: str = "auto", live: bool = False) -> str:
-    """What 'auto' means: HandOS, which is nearer to real hands, and always where a detector for it is given.
+    """What 'auto' means: HandOS, which is nearer to real hands, and always where its masks or a detector are asked for.
 
     But the embedded one where a hand model is given without HandOS weights for it, and where a camera waits on a CPU,
     which HandOS lets keep up with one hand only.
 
     Raises:
-        InputError: unknown estimator or device.
+        InputError: unknown estimator or device, or masks of the embedded estimator.
     """
     if config.estimator not in ESTIMATORS:
         raise unknown_name("estimator", config.estimator, ESTIMATORS)
+    if config.estimator == "embedded" and config.handos_masks:
+        raise InputError("handos_masks with estimator 'embedded': it has none; take estimator 'handos' or 'auto'")
     if config.estimator != "auto":
         return config.estimator
-    if config.handos_detector:
+    if config.handos_detector or config.handos_masks:
         return "handos"
     unknown_hand = bool(config.hand_model) and not config.handos_weights
     return "embedded" if unknown_hand or (live and resolve_device(device) == "cpu") else "handos"

@@ -176,7 +176,10 @@ def test_auto_is_handos_unless_a_camera_waits_on_a_cpu_or_a_hand_model_is_given(
     assert choose_estimator(HandConfig()) == "handos"
     assert choose_estimator(HandConfig(), "cpu", live=True) == "embedded"
     assert choose_estimator(HandConfig(handos_detector="d"), "cpu", live=True) == "handos"
+    assert choose_estimator(HandConfig(handos_masks=True), "cpu", live=True) == "handos"
     assert choose_estimator(HandConfig(estimator="handos"), "cpu", live=True) == "handos"
+    with pytest.raises(InputError, match="handos_masks with estimator 'embedded'"):
+        choose_estimator(HandConfig(estimator="embedded", handos_masks=True))
     assert choose_estimator(HandConfig(hand_model="MANO_RIGHT.pkl")) == "embedded"
     assert choose_estimator(HandConfig(hand_model="MANO_RIGHT.pkl", handos_weights="mine.npz")) == "handos"
     assert choose_estimator(HandConfig(estimator="embedded")) == "embedded"
