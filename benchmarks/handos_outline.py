@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,8 +25,8 @@ from handos import nearest_hand
 from handos_distance import distance_error_percent
 
 from hoi_ros.datatypes import HandTruth, RgbdFrame
-from hoi_ros.evaluation.datasets import open_dataset
-from hoi_ros.hand import HandConfig, HandEstimator, create_hand_estimator
+from hoi_ros.evaluation.datasets import HandLabel, open_dataset
+from hoi_ros.hand import HandConfig, create_hand_estimator
 from hoi_ros.simulation import Simulator, SimulatorConfig
 
 SCENES = ["bare", "handover", "rotate:mug", "rotate:box", "rotate:drill", "rotate:bottle", "grasp:spray", "grasp:drill"]
@@ -37,62 +37,44 @@ LEAST_VISIBLE = 0.2
 """Share of a hand that must show for it to count."""
 
 
-def played(scene: str, meshes: str, frames: int, seed: int) -> Iterator[RgbdFrame]:
-    """Frames of a scene, without depth; of a captured grasp those that hold the thing."""
+def played(scene: str, meshes: str, frames: int, seed: int) -> Iterator[tuple[RgbdFrame, list[HandTruth]]]:
+    """Frames of a scene without depth, and hands that show; of a captured grasp those frames that hold the thing."""
     simulator = Simulator(scene, SimulatorConfig(seed=seed, object=meshes))
     first, end = 0, frames
     if scene.startswith("replay:"):
         first = round(simulator.scene.held_from_s * simulator.config.fps)
         end = min(2 * simulator.once_frames - first, first + frames)
     for index in range(first, end):
-        yield replace(simulator.frame(index), depth_m=None)
+        frame = simulator.frame(index)
+        assert frame.truth is not None
+        shown = [truth for truth in frame.truth.hands if truth.visible_fraction >= LEAST_VISIBLE]
+        yield replace(frame, depth_m=None), shown
 
 
-def both_ways() -> list[HandEstimator]:
-    """Estimators without the outline and with it."""
-    configs = [HandConfig(estimator="handos", handos_masks=True, outline_distance=on) for on in (False, True)]
-    return [create_hand_estimator(config, "cpu") for config in configs]
+def photos(folder: Path) -> Iterator[tuple[RgbdFrame, list[HandLabel]]]:
+    """Photos and their hands."""
+    for labelled in open_dataset(folder, "hands_real")[0]:
+        yield labelled.frame, list(labelled.hands)
 
 
-def compare(frames: Iterator[RgbdFrame]) -> tuple[np.ndarray, np.ndarray]:
+def compare(pictures: Iterable[tuple[RgbdFrame, list]], independent: bool) -> tuple[np.ndarray, np.ndarray]:
     """Signed errors (N, 2) in percent without and with the outline, of hands found both ways; milliseconds (M, 2)."""
-    estimators = both_ways()
+    configs = [HandConfig(estimator="handos", handos_masks=True, outline_distance=on) for on in (False, True)]
+    estimators = [create_hand_estimator(config, "cpu") for config in configs]
     errors, times = [], []
-    for frame in frames:
+    for frame, truths in pictures:
         answers, took = [], []
         for estimator in estimators:
             start = time.perf_counter()
-            answers.append(estimator.estimate(frame))
+            answers.append(estimator.estimate(frame, independent=independent))
             took.append(1e3 * (time.perf_counter() - start))
         times.append(took)
-        assert frame.truth is not None
-        for truth in frame.truth.hands:
-            if truth.visible_fraction >= LEAST_VISIBLE:
-                rows = [_off(truth, hands) for hands in answers]
-                errors.append(rows) if None not in rows else None
+        for truth in truths:
+            middle = np.asarray(truth.joints_camera, np.float64).mean(0)
+            found = [nearest_hand(truth, hands) for hands in answers]
+            if all(hand is not None for hand in found):
+                errors.append([distance_error_percent(hand.joints_camera.mean(0), middle) for hand in found])
     return np.array(errors, float).reshape(-1, 2), np.array(times)
-
-
-def _off(truth: HandTruth, hands: list) -> float | None:
-    hand = nearest_hand(truth, hands)
-    return None if hand is None else distance_error_percent(hand.joints_camera.mean(0), truth.joints_camera.mean(0))
-
-
-def photos(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The same of photos that stand alone."""
-    estimators = both_ways()
-    errors, times = [], []
-    for labelled in open_dataset(folder, "hands_real")[0]:
-        row, took = [], []
-        true = np.asarray(labelled.hands[0].joints_camera, np.float64).mean(0)
-        for estimator in estimators:
-            start = time.perf_counter()
-            hands = estimator.estimate(labelled.frame, independent=True)
-            took.append(1e3 * (time.perf_counter() - start))
-            row += [distance_error_percent(hand.joints_camera.mean(0), true) for hand in hands[:1]]
-        times.append(took)
-        errors.append(row) if len(row) == 2 else None
-    return np.array(errors), np.array(times)
 
 
 def row(name: str, errors: np.ndarray, times: np.ndarray) -> str:
@@ -115,14 +97,14 @@ def main() -> None:
     if options.photos:
         if options.data is None:
             parser.error("--photos: give the folder that holds hands_real with --data")
-        print(row("photos", *photos(options.data / "hands_real")), flush=True)
+        print(row("photos", *compare(photos(options.data / "hands_real"), True)), flush=True)
         return
     films = [(scene, "", options.seed) for scene in SCENES]
     if options.data is not None:
         films = [(f"replay:{options.data / MOTIONS}#{n}", str(options.data / "objects_ycb"), 0) for n in GRASPS]
     found = []
     for scene, meshes, seed in films:
-        errors, times = compare(played(scene, meshes, options.frames, seed))
+        errors, times = compare(played(scene, meshes, options.frames, seed), False)
         if len(errors):
             found.append(np.stack([errors.mean(0), errors.std(0), np.abs(errors).mean(0)]))
         print(row(scene.split("#")[-1], errors, times) if len(errors) else f"| {scene} | 0 | - | - | - |", flush=True)

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from hoi_ros.datatypes import HandSegments
+from hoi_ros.hand.regions import HandRegion
 
 HAND, OBJECT = 1, 2
 FINER = 4
@@ -70,7 +71,8 @@ def outline_factor(segments: HandSegments, vertices_px: np.ndarray, faces: np.nd
         return None
     beside = np.ones((2 * BESIDE_OBJECT_PX + 1,) * 2, np.uint8)
     held = cv2.dilate((shares[..., OBJECT] > SURELY_OBJECT).astype(np.float32), beside)
-    places = _in_grid(segments, side, vertices_px)
+    square = HandRegion(segments.center_px, segments.size_px, segments.angle_rad)
+    places = square.from_image(vertices_px) * side - 0.5
     mesh = _drawn(places, faces, side)
     own = _at(_distance(mesh), places) + DRAWN_RIM_PX
     on = own > -RIM_PX
@@ -106,13 +108,6 @@ def _grown_onto(
             break
     factor = float(np.hypot(a, b))
     return factor if 1 / LARGEST_FACTOR < factor < LARGEST_FACTOR else None
-
-
-def _in_grid(segments: HandSegments, side: int, pixels: np.ndarray) -> np.ndarray:
-    """Pixels (..., 2) of the image in the fine grid of a mask's square."""
-    c, s = np.cos(segments.angle_rad), np.sin(segments.angle_rad)
-    local = (pixels - segments.center_px) @ np.array([[c, -s], [s, c]])
-    return local * (side / segments.size_px) + (side - 1) / 2
 
 
 def _drawn(places: np.ndarray, faces: np.ndarray, side: int) -> np.ndarray:

@@ -4,12 +4,12 @@ import cv2
 import numpy as np
 import pytest
 from drawn_hand import draw_hand
-from hand_scenes import CAMERA, Seen, see, some_angles
+from hand_scenes import CAMERA, see, some_angles
 
 from hoi_ros.datatypes import CameraIntrinsics, HandSegments, RgbdFrame
 from hoi_ros.geometry import project
 from hoi_ros.hand import HandConfig, create_hand_estimator
-from hoi_ros.hand.outline import OutlineFactor, outline_factor
+from hoi_ros.hand.outline import LARGEST_FACTOR, OutlineFactor, _distance, _grown_onto, outline_factor
 from hoi_ros.hand_model import HandModel
 
 SIDE = 56
@@ -20,11 +20,11 @@ def model() -> HandModel:
     return HandModel.load()
 
 
-def seen_hand(model: HandModel, seed: int, side: str = "right") -> tuple[Seen, np.ndarray, np.ndarray]:
-    """A hand, its vertices and its joints in the image."""
+def seen_hand(model: HandModel, seed: int, side: str = "right") -> tuple[np.ndarray, np.ndarray]:
+    """Vertices (V, 2) and joints (21, 2) of a hand, pixels."""
     rng = np.random.default_rng(seed)
     seen = see(model, some_angles(model, rng, 0.4), rng, side)
-    return seen, project(seen.vertices, CAMERA), project(seen.joints, CAMERA)
+    return project(seen.vertices, CAMERA), project(seen.joints, CAMERA)
 
 
 def mask_of(pixels: np.ndarray, faces: np.ndarray, factor: float, angle_rad: float = 0.5) -> HandSegments:
@@ -45,7 +45,7 @@ def mask_of(pixels: np.ndarray, faces: np.ndarray, factor: float, angle_rad: flo
 @pytest.mark.parametrize("factor", [0.88, 1.0, 1.12])
 def test_the_size_of_a_mask_is_found(model, side, factor):
     for seed in range(4):
-        _, pixels, joints = seen_hand(model, seed, side)
+        pixels, _ = seen_hand(model, seed, side)
         found = outline_factor(mask_of(pixels, model.right_faces, factor), pixels, model.right_faces)
         assert found == pytest.approx(factor, rel=0.015)
 
@@ -58,7 +58,7 @@ def in_square(points: np.ndarray, segments: HandSegments) -> np.ndarray:
 def test_what_is_held_hides_a_part_and_says_nothing_of_the_size(model):
     """Half of the fingers lie behind a thing: its border with the hand is not the hand's own outline."""
     for seed in range(6):
-        _, pixels, joints = seen_hand(model, seed)
+        pixels, joints = seen_hand(model, seed)
         segments = mask_of(pixels, model.right_faces, 1.1, angle_rad=0.0)
         wrist, knuckles, ends = in_square(np.stack([joints[0], joints[9], joints[12]]), segments)
         along = (knuckles - wrist) / np.linalg.norm(knuckles - wrist)
@@ -70,13 +70,13 @@ def test_what_is_held_hides_a_part_and_says_nothing_of_the_size(model):
         assert outline_factor(held, pixels, model.right_faces) == pytest.approx(1.1, rel=0.025)
 
 
-def test_an_arm_in_the_mask_does_not_make_the_hand_larger(model):
+def test_an_arm_in_the_mask_does_not_change_the_hands_size(model):
     for seed in range(6):
-        _, pixels, joints = seen_hand(model, seed)
+        pixels, joints = seen_hand(model, seed)
         segments = mask_of(pixels, model.right_faces, 1.0, angle_rad=0.0)
         back = joints[0] - joints[9]
         line = np.rint(in_square(np.stack([joints[0], joints[0] + back]), segments)).astype(int)
-        arm = cv2.line(np.zeros((SIDE, SIDE), np.uint8), line[0].tolist(), line[1].tolist(), 1, 8) > 0
+        arm = cv2.line(np.zeros((SIDE, SIDE), np.uint8), line[0].tolist(), line[1].tolist(), 1, 16) > 0
         shares = segments.shares.copy()
         shares[arm] = [0, 1, 0]
         longer = HandSegments(shares, segments.center_px, segments.size_px, 0.0)
@@ -85,13 +85,28 @@ def test_an_arm_in_the_mask_does_not_make_the_hand_larger(model):
 
 
 def test_nothing_is_said_without_a_mask_or_far_from_it(model):
-    _, pixels, joints = seen_hand(model, 2)
+    pixels, _ = seen_hand(model, 2)
     segments = mask_of(pixels, model.right_faces, 1.0)
     empty = HandSegments(0 * segments.shares, segments.center_px, segments.size_px, segments.angle_rad)
     assert outline_factor(empty, pixels, model.right_faces) is None
     away = HandSegments(segments.shares, segments.center_px + 400, segments.size_px, segments.angle_rad)
     assert outline_factor(away, pixels, model.right_faces) is None
     assert outline_factor(segments, np.full_like(pixels, np.nan), model.right_faces) is None
+
+
+@pytest.mark.parametrize("factor", [0.9, 1.1, 1.25, 1.35, 0.7])
+def test_no_growth_beyond_what_hands_and_distances_differ_by_is_believed(factor):
+    """An oval, drawn larger or smaller than its points lie."""
+    turn = np.linspace(0, 2 * np.pi, 80, endpoint=False)
+    points = 100 + np.stack([50 * np.cos(turn), 30 * np.sin(turn)], 1)
+    drawn = cv2.ellipse(
+        np.zeros((201, 201), np.uint8), (100, 100), (round(50 * factor), round(30 * factor)), 0, 0, 360, 1, -1
+    )
+    found = _grown_onto(points, np.zeros(80), _distance(drawn), np.zeros(drawn.shape, np.float32), 40.0)
+    if 1 / LARGEST_FACTOR < factor < LARGEST_FACTOR:
+        assert found == pytest.approx(factor, rel=0.03)
+    else:
+        assert found is None
 
 
 def test_a_track_averages_at_first_and_follows_later():
