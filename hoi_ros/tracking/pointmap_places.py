@@ -1,4 +1,4 @@
-"""Where things show in a picture: patches followed, outlines measured, pixels put at a depth."""
+"""Where things show in a picture: outlines measured, pixels put at a depth."""
 
 from __future__ import annotations
 
@@ -9,53 +9,6 @@ import numpy as np
 
 from hoi_ros.datatypes import CameraIntrinsics, HandEstimate
 from hoi_ros.tracking.pointmap_structure import projected
-
-_MIN_FOR_CHANGE, _AROUND_PX = 8, 30
-
-
-def followed_patches(source: np.ndarray, target: np.ndarray, places: np.ndarray, start: np.ndarray) -> tuple:
-    """Where patches around places (N, 2) of one grey picture lie in another.
-
-    Patches are compared twice: as they are, then turned and stretched as their neighbours were, since a patch that
-    turned by ten degrees is found a pixel beside where it is.
-
-    Args:
-        source: (H, W) uint8. target: (H, W) uint8.
-        places: (N, 2) float32 pixels in `source`. start: (N, 2) float32 where they may lie in `target`.
-
-    Returns:
-        (N, 2) float32 places in `target`, and (N,) bool: found, and found back from there.
-    """
-    new, found = _shifted(source, target, places, start)
-    change = None
-    if found.sum() >= _MIN_FOR_CHANGE:
-        change, _ = cv2.estimateAffine2D(places[found], new[found], ransacReprojThreshold=3.0)
-    if change is None or not 0.3 < np.linalg.det(change[:, :2]) < 3.0:
-        return new, found & _found_back(source, target, places, new)
-    low = np.maximum(np.floor(new[found].min(0)) - _AROUND_PX, 0).astype(int)
-    high = np.minimum(np.ceil(new[found].max(0)) + _AROUND_PX, target.shape[::-1]).astype(int)
-    into = change.copy()
-    into[:, 2] -= low
-    turned = cv2.warpAffine(source, into, tuple(int(n) for n in high - low), borderMode=cv2.BORDER_REPLICATE)
-    part = np.ascontiguousarray(target[low[1] : high[1], low[0] : high[0]])
-    there = (places @ change[:, :2].T + change[:, 2] - low).astype(np.float32)
-    fine, found_fine = _shifted(turned, part, there, (new - low).astype(np.float32))
-    good = found & found_fine & _found_back(turned, part, there, fine)
-    return (fine + low).astype(np.float32), good
-
-
-def _found_back(source: np.ndarray, target: np.ndarray, places: np.ndarray, new: np.ndarray) -> np.ndarray:
-    back, returned = _shifted(target, source, new, places)
-    return returned & (np.linalg.norm(back - places, axis=1) < 0.7)
-
-
-def _shifted(source: np.ndarray, target: np.ndarray, places: np.ndarray, start: np.ndarray) -> tuple:
-    stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 20, 0.02)
-    new, found, _ = cv2.calcOpticalFlowPyrLK(
-        source, target, places, start.copy(), winSize=(15, 15), maxLevel=2, criteria=stop,
-        flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
-    )  # fmt: skip
-    return np.asarray(new), np.asarray(found).ravel() > 0
 
 
 def shown_at(pose: np.ndarray, point: np.ndarray, camera: CameraIntrinsics) -> np.ndarray:

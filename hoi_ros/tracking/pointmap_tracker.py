@@ -26,12 +26,12 @@ from hoi_ros.geometry import (
 )
 from hoi_ros.tracking.likeness import color_shares, likeness
 from hoi_ros.tracking.pointmap_config import ColorTrackerConfig
+from hoi_ros.tracking.pointmap_flow import followed_patches
 from hoi_ros.tracking.pointmap_intrinsics import FocalBelief, FocalEstimate
 from hoi_ros.tracking.pointmap_masks import ColorMasks, ColorView, cut_view
 from hoi_ros.tracking.pointmap_object import CARRIED, HIDDEN, PLAIN, FollowedObject, KeyView
 from hoi_ros.tracking.pointmap_places import (
     bulge,
-    followed_patches,
     grasp_depth,
     mask_at,
     middle_and_width,
