@@ -16,20 +16,63 @@ _FLOW_AROUND_PX, _LEAST_SIDE_PX = 40, 48
 """Border of the part of the pictures in which flow is computed, and its shortest side."""
 
 
-def followed_patches(source: np.ndarray, target: np.ndarray, places: np.ndarray, start: np.ndarray) -> tuple:
-    """Where patches around places (N, 2) of one grey picture lie in another.
+class PictureFlow:
+    """Dense inverse search (Kroeger et al., ECCV 2016) from one grey picture to the next, down to single pixels."""
+
+    def __init__(self, source: np.ndarray, target: np.ndarray, places: np.ndarray, shift: np.ndarray) -> None:
+        """Compute the flow around some places.
+
+        Args:
+            source: (H, W) uint8. target: (H, W) uint8.
+            places: (N, 2) pixels in `source` that matter.
+            shift: (2,) pixels that they are thought to have moved.
+        """
+        self.source, self.target = source, target
+        self._forth: np.ndarray | None = None
+        size = np.array(source.shape[::-1])
+        if size.min() < _LEAST_SIDE_PX or not len(places):
+            return
+        low = np.floor(places.min(0) + np.minimum(shift, 0)).astype(int) - _FLOW_AROUND_PX
+        high = np.ceil(places.max(0) + np.maximum(shift, 0)).astype(int) + _FLOW_AROUND_PX
+        self._low, high = np.clip(low, 0, size - _LEAST_SIDE_PX), np.clip(high, _LEAST_SIDE_PX, size)
+        rows, columns = (slice(*ends) for ends in zip(self._low[::-1], high[::-1]))
+        before, after = (np.ascontiguousarray(picture[rows, columns]) for picture in (source, target))
+        search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        search.setFinestScale(0)
+        guess = np.tile(np.asarray(shift, np.float32), (*before.shape, 1))
+        self._forth, self._back = search.calc(before, after, guess.copy()), search.calc(after, before, -guess)
+
+    def at(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where places (N, 2) of the source lie in the target (N, 2), and whether the way back leads to them (N,)."""
+        if self._forth is None:
+            return places.astype(np.float32), np.zeros(len(places), bool)
+        inside = (places - self._low).astype(np.float32)
+        step = _read(self._forth, inside)
+        gap = np.linalg.norm(step + _read(self._back, inside + step), axis=1)
+        limit = np.array(self._forth.shape[1::-1]) - 1
+        within = ((inside >= 0) & (inside <= limit) & (inside + step >= 0) & (inside + step <= limit)).all(1)
+        return (places + step).astype(np.float32), within & (gap < _FLOW_BACK_PX)
+
+    @property
+    def known(self) -> bool:
+        """False where the pictures are too small for it."""
+        return self._forth is not None
+
+
+def followed_patches(flow: PictureFlow, places: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where patches around places (N, 2) of the flow's source lie in its target.
 
     Args:
-        source: (H, W) uint8. target: (H, W) uint8.
-        places: (N, 2) float32 pixels in `source`. start: (N, 2) float32 where they may lie in `target`.
+        flow: flow around them.
+        places: (N, 2) float32 pixels in the source. start: (N, 2) float32 where they may lie in the target.
 
     Returns:
-        (N, 2) float32 places in `target`, and (N,) bool: found, found back from there, and where flow has them too.
+        (N, 2) float32 places in the target, and (N,) bool: found, found back from there, and where flow has them too.
     """
-    if min(source.shape) < _LEAST_SIDE_PX:  # too small for flow
-        return _found(source, target, places, start)
-    flowed, sure = _flowed(source, target, places, start)
-    new, found = _found(source, target, places, np.where(sure[:, None], flowed, start))
+    if not flow.known:
+        return _found(flow.source, flow.target, places, start)
+    flowed, sure = flow.at(places)
+    new, found = _found(flow.source, flow.target, places, np.where(sure[:, None], flowed, start))
     return new, found & sure & (np.linalg.norm(new - flowed, axis=1) < _AGREE_PX)
 
 
@@ -68,24 +111,6 @@ def _shifted(source: np.ndarray, target: np.ndarray, places: np.ndarray, start: 
         flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
     )  # fmt: skip
     return np.asarray(new), np.asarray(found).ravel() > 0
-
-
-def _flowed(source: np.ndarray, target: np.ndarray, places: np.ndarray, start: np.ndarray) -> tuple:
-    """The same by dense inverse search (Kroeger et al., ECCV 2016), down to single pixels: places (N, 2), sure (N,)."""
-    ends = np.concatenate([places, start])
-    low = np.floor(ends.min(0)).astype(int) - _FLOW_AROUND_PX
-    high = np.ceil(ends.max(0)).astype(int) + _FLOW_AROUND_PX
-    size = np.array(source.shape[::-1])
-    low, high = np.clip(low, 0, size - _LEAST_SIDE_PX), np.clip(high, _LEAST_SIDE_PX, size)
-    before, after = (np.ascontiguousarray(picture[low[1] : high[1], low[0] : high[0]]) for picture in (source, target))
-    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    search.setFinestScale(0)
-    guess = np.tile(np.median(start - places, 0).astype(np.float32), (*before.shape, 1))
-    forth, back = search.calc(before, after, guess.copy()), search.calc(after, before, -guess)
-    inside = (places - low).astype(np.float32)
-    step = _read(forth, inside)
-    gap = np.linalg.norm(step + _read(back, inside + step), axis=1)
-    return (places + step).astype(np.float32), gap < _FLOW_BACK_PX
 
 
 def _read(field: np.ndarray, places: np.ndarray) -> np.ndarray:

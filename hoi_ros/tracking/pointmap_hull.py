@@ -122,13 +122,11 @@ class ColorDepth:
             pointmap: what the network says of this view; without it the outline alone says how it is rounded.
         """
         pose, mask, camera = observation.T_camera_object, observation.mask, frame.intrinsics
-        if pose is None or mask is None:
+        if pose is None or mask is None or not observation.is_keyframe or not mask.any():
             return None
         if self._hull is None or observation.object_id != self._object_id:
             extent = _likely_extent(mask, pose, middle_object, camera)
             self._hull, self._object_id = SilhouetteHull(middle_object, extent), observation.object_id
-        if not observation.is_keyframe or not mask.any():
-            return None
         self._hull.carve(mask, observation.hand_mask, pose, camera)
         depth = outline_depth(mask, float((pose[:3, :3] @ middle_object + pose[:3, 3])[2]), camera)
         surface = depth.depth_m if pointmap is None else joined_depth(pointmap, depth, mask)

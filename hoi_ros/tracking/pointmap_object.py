@@ -12,6 +12,7 @@ from hoi_ros.geometry import invert_transform, nearest_rigid, rotation_angle
 from hoi_ros.tracking.grip import CARRY_FRAMES, Grip
 from hoi_ros.tracking.pointmap_grip import RigidGrip
 from hoi_ros.tracking.pointmap_places import mask_at, middle_and_width, shown_at
+from hoi_ros.tracking.pointmap_scale import HeldScale
 from hoi_ros.tracking.pointmap_stream import StreamView
 from hoi_ros.tracking.pointmap_structure import PosePrior, projected
 
@@ -43,6 +44,9 @@ class FollowedObject:
         self.object_id, self.pose = object_id, pose
         self.met_at = pose
         """(4, 4) its first pose."""
+        self.scale = HeldScale()
+        self.shape_begun = False
+        """Whether a key view was told to those who fuse shape: not before the scale stays."""
         self.points, self.prior = np.zeros((0, 3)), np.zeros((0, 3))
         self.information, self.prior_information = np.zeros((0, 3, 3)), np.zeros((0, 3, 3))
         self.pixels = np.zeros((0, 2))

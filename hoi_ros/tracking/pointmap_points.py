@@ -6,6 +6,7 @@ import numpy as np
 
 from hoi_ros.datatypes import CameraIntrinsics
 from hoi_ros.geometry import nearest_rigid
+from hoi_ros.tracking.pointmap_flow import PictureFlow, followed_patches
 from hoi_ros.tracking.pointmap_object import FollowedObject
 from hoi_ros.tracking.pointmap_structure import Observations, bundle_adjust, pixel_jacobians, projected
 
@@ -18,6 +19,32 @@ _APART_SHARE = 0.4
 _DEPTH_SHARE, _ACROSS_SHARE = 0.1, 0.015
 """How far the middle is off along and across its ray, as a share of the distance: hands differ in size by 6 %, and
 those whose fingers are hidden are placed 8 % off."""
+
+
+def followed_points(
+    track: FollowedObject, flow: PictureFlow | None, guess: np.ndarray, camera: CameraIntrinsics
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where the followed points went.
+
+    Args:
+        track: the object as of the last frame.
+        flow: from the last frame to this one around the points; None where there is none.
+        guess: (4, 4) where the object should be now.
+        camera: intrinsics.
+
+    Returns:
+        (N, 2) pixels, and (N,) bool: followed, and not to the picture's border.
+    """
+    pixels, fine = track.pixels.copy(), np.zeros(len(track.pixels), bool)
+    index = np.flatnonzero(track.alive)
+    if not len(index) or flow is None:
+        return pixels, fine
+    now, before = (projected(track.points[index], pose, camera)[0] for pose in (guess, track.pose))
+    old = track.pixels[index].astype(np.float32)
+    new, good = followed_patches(flow, old, (old + now - before).astype(np.float32))
+    good &= ((new > 8) & (new < np.array(flow.target.shape[::-1]) - 9)).all(1)
+    pixels[index], fine[index] = new, good
+    return pixels, fine
 
 
 def point_sigma(track: FollowedObject, index: np.ndarray, pose: np.ndarray, camera: CameraIntrinsics) -> np.ndarray:

@@ -1,13 +1,14 @@
 """6-DoF motion of whatever is held, from colour alone: no depth, no CAD model, no keypoint detector.
 
 The hand that holds the object is metric and known in every frame: its rigid motion is the first guess of the object's,
-its distance gives the scale. The object's own pixels, followed on a grid, then say how it really moved, and bundle
-adjustment over key views gives the points their depth.
+its distances, smoothed by flow, give the scale. The object's own pixels, followed on a grid, then say how it really
+moved, and bundle adjustment over key views gives the points their depth.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import cv2
@@ -26,7 +27,8 @@ from hoi_ros.geometry import (
 )
 from hoi_ros.tracking.likeness import color_shares, likeness
 from hoi_ros.tracking.pointmap_config import ColorTrackerConfig
-from hoi_ros.tracking.pointmap_flow import followed_patches
+from hoi_ros.tracking.pointmap_flow import PictureFlow
+from hoi_ros.tracking.pointmap_guess import first_guess, pose_prior
 from hoi_ros.tracking.pointmap_intrinsics import FocalBelief, FocalEstimate
 from hoi_ros.tracking.pointmap_masks import ColorMasks, ColorView, cut_view
 from hoi_ros.tracking.pointmap_object import CARRIED, HIDDEN, PLAIN, FollowedObject, KeyView
@@ -35,22 +37,21 @@ from hoi_ros.tracking.pointmap_places import (
     grasp_depth,
     mask_at,
     middle_and_width,
+    shown_at,
     unprojected,
 )
-from hoi_ros.tracking.pointmap_points import adjust, forget_old, point_sigma, pose_covariance, refine
+from hoi_ros.tracking.pointmap_points import adjust, followed_points, forget_old, point_sigma, pose_covariance, refine
 from hoi_ros.tracking.pointmap_relief import ConfidentDepth
 from hoi_ros.tracking.pointmap_seeding import followed_depths, free_places, neighbour_depths, take_in
 from hoi_ros.tracking.pointmap_stream import StreamView
 from hoi_ros.tracking.pointmap_structure import (
     PosePrior,
     fit_pose,
-    projected,
 )
 
 if TYPE_CHECKING:
     from hoi_ros.tracking.pointmap_guide import PointmapGuide
 
-GRASP_PULL, MASK_STEP, MASK_PULL, SPIN_KEPT = 0.9, 0.3, 0.1, 0.8
 GUIDE_GAIN = 0.4
 START_SHARE = 0.08
 """Of the hands' pixels that a thing must show as many to be taken for held."""
@@ -89,6 +90,7 @@ class ColorTracker:
         self._taken: np.ndarray | None = None
         self._expected: np.ndarray | None = None
         self._gray: np.ndarray | None = None
+        self._flow: PictureFlow | None = None
 
     def track(
         self, frame: RgbdFrame, hands: Sequence[HandEstimate] = (), *,
@@ -117,13 +119,41 @@ class ColorTracker:
             self._object, self._expected, self._seen_in_grasp = None, init_mask, self._config.start_frames
         self._masks.watch(frame, hands, self._taken)
         self._taken = None
-        result = self._next(frame, gray, hands, hand_faces)
+        followed = self._at_followed_distance(gray, hands, hand_faces, frame.intrinsics)
+        result = self._told(self._next(frame, gray, hands, followed, hand_faces), hands)
         if result.is_keyframe and frame.intrinsics.guessed:
             self._learn_focal(frame)
         self._gray = gray
         return result
 
-    def _next(self, frame, gray, hands, faces) -> ObjectObservation:
+    def _at_followed_distance(self, gray, hands, faces, camera: CameraIntrinsics) -> list[HandEstimate]:
+        """Hands where the object is followed by them; the flow since the last frame is made here, for both."""
+        track, self._flow = self._object, None
+        if track is None:
+            return hands
+        if hands and self._gray is not None:
+            shift = track.scale.shift_px(track.holder, hands)
+            if shift is None:
+                before, now = track.pose, track.motion @ track.pose
+                shift = shown_at(now, track.middle, camera) - shown_at(before, track.middle, camera)
+            places = np.concatenate([track.pixels[track.alive], track.scale.shown_px(track.holder, faces, camera)])
+            self._flow = PictureFlow(self._gray, gray, places, shift)
+        return track.scale.followed(hands, track.holder, faces, self._flow, camera)
+
+    def _told(self, result: ObjectObservation, hands) -> ObjectObservation:
+        """What was found, at the scale known by now and against the holder as published."""
+        track = self._object
+        if track is None or result.T_camera_object is None:
+            return result
+        track.scale.learn(track.holder)
+        pose = track.scale.told_pose(result.T_camera_object, track.met_at)
+        holder = next((hand for hand in hands if hand.track_id == result.hand_track_id), None)
+        T_hand = None if holder is None else invert_transform(np.asarray(holder.T_camera_wrist, np.float64)) @ pose
+        is_keyframe = result.is_keyframe and track.scale.settled
+        track.shape_begun |= is_keyframe
+        return replace(result, T_camera_object=pose, T_hand_object=T_hand, is_keyframe=is_keyframe)
+
+    def _next(self, frame, gray, hands, followed, faces) -> ObjectObservation:
         if not hands:
             return self._without_hands(frame, gray)
         view = self._view(frame, hands, faces)
@@ -137,8 +167,11 @@ class ColorTracker:
         enough = full.sum() >= self._config.min_object_px
         self._expected = full if enough else None
         if self._object is None:
-            return self._wait(frame, gray, hands, full, full_hand, enough)
-        return self._follow(frame, gray, hands, full, full_hand)
+            result = self._wait(frame, gray, hands, full, full_hand, enough)
+            if self._object is not None:  # its distances begin as the network has them
+                self._object.scale.followed(hands, None, faces, None, frame.intrinsics)
+            return result
+        return self._follow(frame, gray, followed, full, full_hand)
 
     # What is seen
 
@@ -181,7 +214,7 @@ class ColorTracker:
         track.middle = center / np.linalg.norm(center) * (0.5 * width_px * depth / frame.intrinsics.fx)
         self._remember_hands(hands, mask)
         self._seed(frame, gray, mask, hand_mask, depth, view)
-        self._add_keyframe(self._prior(track.pose, 1e-3), view)
+        self._add_keyframe(pose_prior(track, track.pose, self._config, 1e-3), view)
         return self._report(mask, hand_mask, hands, 1.0, True)
 
     def _look(self, frame: RgbdFrame, hands, mask: np.ndarray, hand_mask: np.ndarray) -> StreamView | None:
@@ -209,8 +242,8 @@ class ColorTracker:
 
     def _follow(self, frame, gray, hands, mask, hand_mask) -> ObjectObservation:
         track, config = self._known(), self._config
-        prior = self._first_guess(hands, mask, frame.intrinsics)
-        pixels, fine = self._flow(gray, prior.T_camera_object, frame.intrinsics)
+        prior = first_guess(track, hands, mask, frame.intrinsics, config)
+        pixels, fine = followed_points(track, self._flow, prior.T_camera_object, frame.intrinsics)
         used = np.flatnonzero(track.alive & fine)
         inside = mask_at(cv2.dilate(mask.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0, pixels[used])
         used = used[inside & ~mask_at(hand_mask, pixels[used])]
@@ -251,10 +284,11 @@ class ColorTracker:
         refine(track, used[fits], frame.intrinsics)
         self._remember_hands(hands, mask)
         is_keyframe = False
-        if agreeing >= config.min_points and self._turned() > np.radians(config.keyframe_angle_deg):
+        first_of_shape = track.scale.settled and not track.shape_begun
+        if agreeing >= config.min_points and (first_of_shape or self._turned() > np.radians(config.keyframe_angle_deg)):
             view = self._look(frame, hands, mask, hand_mask)
             self._seed(frame, gray, mask, hand_mask, grasp_depth(frame.intrinsics, hands, mask), view)
-            self._add_keyframe(self._placed(view) or self._prior(prior.T_camera_object, 0.5), view)
+            self._add_keyframe(self._placed(view) or pose_prior(track, prior.T_camera_object, config, 0.5), view)
             adjust(track, config.window, config.min_points, frame.intrinsics)
             forget_old(track, config.window)
             is_keyframe = True
@@ -272,61 +306,8 @@ class ColorTracker:
             pose = make_transform(turn @ pose[:3, :3], turn @ (pose[:3, 3] - middle) + middle)
         if view is not None and self._guide is not None and self._guide.is_new_side(track.sides, pose):
             nothing = np.zeros(0, int), np.zeros((0, 2))
-            track.sides.append(KeyView(pose.copy(), self._prior(pose), *nothing, view))
+            track.sides.append(KeyView(pose.copy(), pose_prior(track, pose, self._config), *nothing, view))
         return pose
-
-    def _first_guess(self, hands: Sequence[HandEstimate], mask: np.ndarray, camera: CameraIntrinsics) -> PosePrior:
-        """Carried by the hand that holds it, else moving on as before; its middle follows the mask's."""
-        track = self._known()
-        pose, holder = track.motion @ track.pose, None
-        for hand in hands:
-            before = track.wrists.get(hand.track_id)
-            if before is not None and hand.track_id == track.holder:
-                pose, holder = hand.T_camera_wrist @ invert_transform(before) @ track.pose, hand
-        middle = transform_points(pose, track.middle[None])[0]
-        track.carried, turn = pose, so3_exp(SPIN_KEPT * track.spin)
-        pose = make_transform(turn @ pose[:3, :3], turn @ (pose[:3, 3] - middle) + middle)
-        wanted = middle.copy()
-        if holder is not None and track.anchor is not None:  # steps alone would drift away from the grasp
-            wanted += GRASP_PULL * (transform_points(holder.T_camera_wrist, track.anchor[None])[0] - middle)
-        if mask.sum() >= self._config.min_object_px:
-            # A thing that turns on the spot keeps its outline: this tells a turn from a shift.
-            centroid, _ = middle_and_width(mask)
-            old = transform_points(track.pose, track.middle[None])
-            moved = (
-                projected(np.zeros((1, 3)), make_transform(np.eye(3), old[0]), camera)[0][0] + centroid - track.centroid
-            )
-            carried = projected(np.zeros((1, 3)), make_transform(np.eye(3), wanted), camera)[0][0]
-            aim = carried + MASK_STEP * (moved - carried)
-            aim = aim + MASK_PULL * (centroid - aim)
-            wanted = unprojected(aim[None], wanted[2], camera)[0]
-            track.centroid = centroid
-        pose = pose.copy()
-        pose[:3, 3] += wanted - middle
-        return self._prior(pose)
-
-    def _prior(self, pose: np.ndarray, looseness: float = 1.0) -> PosePrior:
-        shift = self._config.hand_shift_m * looseness * np.array([1.0, 1.0, 2.0])
-        turn = float(np.radians(self._config.hand_turn_deg) * looseness)
-        return PosePrior(nearest_rigid(pose), turn, shift, self._known().middle)
-
-    def _flow(self, gray: np.ndarray, guess: np.ndarray, camera: CameraIntrinsics) -> tuple[np.ndarray, np.ndarray]:
-        """Where the followed points went (N, 2), and whether the way back leads to where they came from (N,)."""
-        track = self._known()
-        pixels, fine = track.pixels.copy(), np.zeros(len(track.pixels), bool)
-        index = np.flatnonzero(track.alive)
-        if not len(index) or self._gray is None:
-            return pixels, fine
-        now, before = (
-            projected(track.points[index], guess, camera)[0],
-            projected(track.points[index], track.pose, camera)[0],
-        )
-        old = track.pixels[index].astype(np.float32)
-        start = (old + now - before).astype(np.float32)
-        new, good = followed_patches(self._gray, gray, old, start)
-        good &= ((new > 8) & (new < (gray.shape[1] - 9, gray.shape[0] - 9))).all(1)
-        pixels[index], fine[index] = new, good
-        return pixels, fine
 
     # Key views
 
@@ -376,12 +357,8 @@ class ColorTracker:
     def _report(self, mask, hand_mask, hands, inliers: float, is_keyframe: bool) -> ObjectObservation:
         track = self._known()
         pose = track.grip.averaged(track.pose, track.middle, hands, track.holder)
-        T_hand = None
-        for hand in hands:
-            if hand.track_id == track.holder:
-                T_hand = invert_transform(np.asarray(hand.T_camera_wrist, np.float64)) @ pose
         return ObjectObservation(
-            "tracking", track.object_id, pose, T_hand, track.holder, mask, hand_mask, is_keyframe, inliers,
+            "tracking", track.object_id, pose, None, track.holder, mask, hand_mask, is_keyframe, inliers,
             message=HIDDEN if mask is None else CARRIED if track.starved else PLAIN,
             covariance=pose_covariance(track),
         )  # fmt: skip
@@ -430,14 +407,18 @@ class ColorTracker:
     @property
     def middle_object(self) -> np.ndarray:
         """(3,) metres, object frame: where the object's middle is believed to be."""
-        return self._object.middle if self._object is not None else np.zeros(3)
+        track = self._object
+        return np.zeros(3) if track is None else track.scale.told_point(track.middle, track.met_at)
 
     def pointmap(self) -> ConfidentDepth | None:
         """What the network says of the last key view; None without one, or where hand or object showed too little."""
         if self._object is None or self._guide is None or not self._object.keyframes:
             return None
         view = self._object.keyframes[-1].view
-        return None if view is None else self._guide.pointmap(view)
+        if view is None:
+            return None
+        seen, scale = self._guide.pointmap(view), np.float32(self._object.scale.scale)
+        return ConfidentDepth(scale * seen.depth_m, scale * seen.sigma_m)
 
 
 def _guide(path: str, device: str) -> PointmapGuide | None:
