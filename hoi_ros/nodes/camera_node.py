@@ -223,7 +223,7 @@ class CameraNode(HoiNode):
             return False
         except Exception as error:
             self._failure = f"the source failed: {error}"
-            if self.context.ok():
+            if self.context.ok() and not self._stopping.is_set():  # who stops closes the source under this thread
                 self.diagnostics.crashes += 1
                 trace = traceback.format_exc()
                 self.diagnostics.say(f"crash, {kind_of(error)}", f"the source failed: {error}\n{trace}", "error")

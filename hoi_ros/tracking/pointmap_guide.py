@@ -76,15 +76,17 @@ class PointmapGuide:
         return focal_from_pointmap(points, answer.first_confidence) * camera.fx / crop.focal_px
 
     def look(
-        self, frame: RgbdFrame, hands: Sequence[HandEstimate], mask: np.ndarray, hand_mask: np.ndarray | None = None
-    ) -> StreamView | None:
-        """A view of hands and object, its depth from the hands; None where they show too little.
+        self, frame: RgbdFrame, hands: Sequence[HandEstimate], mask: np.ndarray, hand_mask: np.ndarray | None = None,
+        holder: int | None = None,
+    ) -> StreamView | None:  # fmt: skip
+        """A view of hands and object, its depth from the hand that holds it; None where they show too little.
 
         Args:
             frame: colour.
             hands: those that may hold it.
             mask: (H, W) bool pixels of the object.
             hand_mask: (H, W) bool pixels of the hands; with it all else is hidden from the network.
+            holder: track id of the hand that holds it; without it all hands say how deep the view lies.
         """
         rows, columns = np.nonzero(mask)
         if len(rows) < 12 or not hands:
@@ -100,7 +102,7 @@ class PointmapGuide:
             shown = crop.cut((mask | hand_mask).astype(np.uint8), nearest=True)
             picture = hide_background(picture, cv2.dilate(shown, np.ones((SHOWN_PX, SHOWN_PX), np.uint8)) > 0)
         view = StreamView(self._count, crop, picture, inside, 1.0)
-        depth = self._depth_by_hands(view, hands)
+        depth = self._depth_by_hands(view, [hand for hand in hands if hand.track_id == holder] or hands)
         return None if depth is None else replace(view, depth_m=depth)
 
     def _depth_by_hands(self, view: StreamView, hands: Sequence[HandEstimate]) -> float | None:

@@ -204,7 +204,7 @@ class ColorTracker:
         self._seen_in_grasp = self._seen_in_grasp + 1 if enough and (steady or given) else 0
         if self._seen_in_grasp < self._config.start_frames:
             return self._idle("waiting", "something may be held" if enough else "nothing held", hand_mask)
-        depth, view = grasp_depth(frame.intrinsics, hands, mask), self._look(frame, hands, mask, hand_mask)
+        depth = grasp_depth(frame.intrinsics, hands, mask)
         rows, columns = np.nonzero(mask)
         center = unprojected(np.array([[columns.mean(), rows.mean()]]), depth, frame.intrinsics)[0]
         self._object_id += 1
@@ -213,6 +213,7 @@ class ColorTracker:
         track.centroid, width_px = middle_and_width(mask)
         track.middle = center / np.linalg.norm(center) * (0.5 * width_px * depth / frame.intrinsics.fx)
         self._remember_hands(hands, mask)
+        view = self._look(frame, hands, mask, hand_mask)
         self._seed(frame, gray, mask, hand_mask, depth, view)
         self._add_keyframe(pose_prior(track, track.pose, self._config, 1e-3), view)
         return self._report(mask, hand_mask, hands, 1.0, True)
@@ -220,7 +221,7 @@ class ColorTracker:
     def _look(self, frame: RgbdFrame, hands, mask: np.ndarray, hand_mask: np.ndarray) -> StreamView | None:
         if self._load_shipped is not None:
             self._guide, self._load_shipped = _guide("", self._load_shipped), None
-        return None if self._guide is None else self._guide.look(frame, hands, mask, hand_mask)
+        return None if self._guide is None else self._guide.look(frame, hands, mask, hand_mask, self._known().holder)
 
     def _seed(self, frame: RgbdFrame, gray, mask, hand_mask, depth_m: float, view: StreamView | None = None) -> None:
         """Put new points on the grid wherever the object shows and none is followed."""

@@ -235,6 +235,24 @@ def test_a_file_that_breaks_off_is_said_and_ends(ros, monkeypatch):
     node.close()
 
 
+@pytest.mark.parametrize("stopped", [True, False])
+def test_a_source_that_fails_as_it_is_closed_by_a_stop_is_no_crash(ros, monkeypatch, stopped):
+    closing = ListSource(make_frames(1), ValueError("generator already executing"))
+    monkeypatch.setattr(module, "open_source", lambda spec, config: closing)
+    node = CameraNode({"source": "video:film.mp4"}, FrameBus())
+
+    def sent(frame, pacer):
+        if stopped:
+            node._stopping.set()
+        return True
+
+    monkeypatch.setattr(node, "_send", sent)
+    node.autostart()
+    node._thread.join(3)
+    node.close()
+    assert node.diagnostics.crashes == (0 if stopped else 1)
+
+
 def test_a_live_camera_that_is_not_there_is_waited_for_and_comes_back(ros, monkeypatch):
     """Absent, then unplugged after two frames, then back."""
     tries = []

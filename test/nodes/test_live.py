@@ -331,4 +331,4 @@ def test_stopped_by_a_signal_it_ends_cleanly(short_bag, tmp_path, number):
     assert process.returncode == 0, rest
     assert "stopped:" in rest
     assert (tmp_path / "bag" / "metadata.yaml").exists()
-    assert "Traceback" not in rest
+    assert "Traceback" not in rest, rest

@@ -63,9 +63,9 @@ class Scene:
         guide._ask = self
         look = guide.look
 
-        def looked(picture, hands, mask, hand_mask=None):
+        def looked(picture, hands, mask, hand_mask=None, holder=None):
             self.shown[guide._count + 1] = picture.index
-            return look(picture, hands, mask, hand_mask)
+            return look(picture, hands, mask, hand_mask, holder)
 
         guide.look = looked
         return guide
@@ -83,6 +83,17 @@ def test_depth_is_metric_by_the_hand_and_relief_the_network_s():
     assert np.median(np.abs(found - true - np.median(found - true))) < 0.002
     assert guide.look(scene.frames[0], [], scene.mask(0)) is None
     assert guide.look(scene.frames[0], [scene.hands[0]], np.zeros_like(scene.mask(0))) is None
+
+
+def test_another_hand_s_distance_says_nothing_of_what_one_holds():
+    scene = Scene([0])
+    guide, holder = scene.guide(), scene.hands[0]
+    other = replace(holder, track_id=7, vertices_camera=0.7 * holder.vertices_camera)
+    depths = [
+        guide.look(scene.frames[0], [holder, other], scene.mask(0), holder=who).depth_m
+        for who in (holder.track_id, None)
+    ]
+    assert depths[0] == pytest.approx(MIDDLE_M, rel=0.02) and depths[1] < 0.9 * MIDDLE_M
 
 
 def test_a_key_view_s_pointmap_costs_no_further_look_at_it():
