@@ -48,9 +48,9 @@ class HeldScale:
         self, holder: int | None, faces: Mapping[str, np.ndarray] | None, camera: CameraIntrinsics
     ) -> np.ndarray:
         """(N, 2) pixels of the last frame whose flow tells the holder's next distance; `faces` by side."""
-        if faces is None or holder not in self._before:
+        hand = self._before[holder][0] if holder in self._before else None
+        if hand is None or faces is None or hand.handedness not in faces:
             return np.zeros((0, 2))
-        hand = self._before[holder][0]
         return projected(facing_vertices(hand, faces[hand.handedness]), np.eye(4), camera)[0]
 
     def shift_px(self, holder: int | None, hands: Sequence[HandEstimate]) -> np.ndarray | None:
@@ -81,7 +81,8 @@ class HeldScale:
             distance = told - self._log_scale
             if hand.track_id == holder and flow is not None and hand.track_id in before:
                 last, distance_before = before[hand.track_id]
-                step = distance_step(last, hand, faces[hand.handedness], flow, camera)
+                triangles = faces.get(last.handedness)
+                step = None if triangles is None else distance_step(last, hand, triangles, flow, camera)
                 if step is None:
                     distance = distance_before + told - _log_distance(last)
                 else:

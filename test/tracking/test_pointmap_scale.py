@@ -131,6 +131,14 @@ def test_without_meshes_hands_stay_and_nothing_is_waited_for():
     assert scale.scale == 1
 
 
+def test_a_side_without_triangles_goes_by_the_networks_steps():
+    scale, T, left = HeldScale(), pose((10, 25, 0), (0, 0, 0.45)), {"left": FACES}
+    scale.followed([fist(T, 1.1)], 0, left, None, CAMERA)
+    assert len(scale.shown_px(0, left, CAMERA)) == 0
+    (seen,) = scale.followed([fist(T, 1.05)], 0, left, flow_between(T, T), CAMERA)
+    assert np.allclose(seen.joints_camera, fist(T, 1.05).joints_camera)
+
+
 def test_another_hand_that_takes_over_is_placed_at_the_scale_learnt_from_the_first():
     scale, T = HeldScale(), pose((10, 25, 0), (0, 0, 0.45))
     scale.followed([fist(T, 1.1)], 0, BOTH, None, CAMERA)
