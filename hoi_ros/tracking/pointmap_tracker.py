@@ -61,7 +61,8 @@ class ColorTracker:
     """Follows one held object from colour and hands; same face as `ObjectTracker`.
 
     The object frame starts at the middle of the first view, with the camera's axes. Sizes are metric as far as the
-    hand's are: an error of the hand's distance is an error of the object's.
+    hand's are: an error of the hand's distance is an error of the object's. With `hand_faces` the scale of the object
+    frame is learnt over the first twenty frames, its first pose held; no key view is told before.
     """
 
     def __init__(self, config: ColorTrackerConfig | None = None, device: str = "auto") -> None:
