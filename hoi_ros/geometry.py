@@ -103,6 +103,17 @@ def transform_points(transform: np.ndarray, points: np.ndarray) -> np.ndarray:
     return (points @ rotations + transform[..., None, :3, 3]).astype(points.dtype)
 
 
+def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """(V, 3) unit normals of a mesh (V, 3), (F, 3), weighted by area; zero where no face has any."""
+    corner, (x, y, z) = np.ascontiguousarray(faces.T), np.ascontiguousarray(vertices.T)
+    # Axis by axis: several times as fast as on rows of three.
+    ((ax, bx), (ay, by), (az, bz)) = ((p[corner[1]] - p[corner[0]], p[corner[2]] - p[corner[0]]) for p in (x, y, z))
+    out = np.empty_like(vertices)
+    for axis, area in enumerate((ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx)):
+        out[:, axis] = np.bincount(corner.reshape(-1), np.tile(area, 3), len(vertices))
+    return out / (np.sqrt(np.einsum("ij,ij->i", out, out))[:, None] + 1e-12)
+
+
 def rotation_angle(rotations: np.ndarray) -> np.ndarray:
     """Angles (...) in radians of (..., 3, 3) rotation matrices, exact near 0 and pi."""
     return np.linalg.norm(so3_log(rotations), axis=-1)

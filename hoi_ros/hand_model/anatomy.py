@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hoi_ros.datatypes import FINGERS
+from hoi_ros.geometry import vertex_normals
 
 BONE_COUNT = 16
 BONE_PARENTS = np.array([-1] + [0 if k == 0 else 3 * f + k for f in range(5) for k in range(3)])
@@ -147,11 +148,7 @@ def label_skin(vertices: np.ndarray, faces: np.ndarray, weights: np.ndarray, key
     Args:
         vertices: (V, 3) rest pose, wrist frame. faces: (F, 3). weights: (V, 16). keypoints: (21, 3) at rest.
     """
-    corners = vertices[faces]
-    face_normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    normals = np.zeros_like(vertices)
-    for corner in range(3):
-        np.add.at(normals, faces[:, corner], face_normals)
+    normals = vertex_normals(vertices, faces)
     bone = weights.argmax(1)
     finger = (bone - 1) // 3
     frames = bone_frames(keypoints)

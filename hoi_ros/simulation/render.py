@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 
 from hoi_ros.datatypes import LABEL_BACKGROUND, CameraIntrinsics
-from hoi_ros.geometry import invert_transform
+from hoi_ros.geometry import invert_transform, vertex_normals
 from hoi_ros.simulation.raycast import TriangleScene
-from hoi_ros.simulation.skin import HandSkin, vertex_normals
+from hoi_ros.simulation.skin import HandSkin
 from hoi_ros.simulation.surface import SimObject, sample_texture
 
 _AA_OFFSETS = np.array([[-0.375, -0.125], [0.125, -0.375], [0.375, 0.125], [-0.125, 0.375]], np.float32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from hoi_ros.geometry import vertex_normals
 from hoi_ros.hand_model import HandModel
 from hoi_ros.simulation.motion import ease
 from hoi_ros.simulation.prints import fractal_noise
@@ -22,17 +23,6 @@ def skin_color(tone: float) -> np.ndarray:
     at = float(np.clip(tone, 0, 1)) * (len(_TONES) - 1)
     low = min(int(at), len(_TONES) - 2)
     return _TONES[low] * (low + 1 - at) + _TONES[low + 1] * (at - low)
-
-
-def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """(V, 3) unit normals, area weighted."""
-    corner, (x, y, z) = np.ascontiguousarray(faces.T), np.ascontiguousarray(vertices.T)
-    # Axis by axis: several times as fast as on rows of three.
-    ((ax, bx), (ay, by), (az, bz)) = ((p[corner[1]] - p[corner[0]], p[corner[2]] - p[corner[0]]) for p in (x, y, z))
-    out = np.empty_like(vertices)
-    for axis, area in enumerate((ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx)):
-        out[:, axis] = np.bincount(corner.reshape(-1), np.tile(area, 3), len(vertices))
-    return out / (np.sqrt(np.einsum("ij,ij->i", out, out))[:, None] + 1e-12)
 
 
 def wrist_cap(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from hoi_ros.datatypes import CameraIntrinsics, HandEstimate
+from hoi_ros.geometry import vertex_normals
 from hoi_ros.tracking.pointmap_flow import PictureFlow
 from hoi_ros.tracking.pointmap_structure import PosePrior, fit_pose, projected
 
@@ -116,12 +117,8 @@ class HeldScale:
 def facing_vertices(hand: HandEstimate, faces: np.ndarray) -> np.ndarray:
     """(N, 3) metres, optical frame: vertices of a hand that clearly face the camera; `faces` (F, 3)."""
     vertices = np.asarray(hand.vertices_camera, np.float64)
-    a, b, c = vertices[faces.T]
-    normals = np.zeros_like(vertices)
-    for corner in faces.T:
-        np.add.at(normals, corner, np.cross(b - a, c - a))
-    length = np.linalg.norm(normals, axis=1) * np.linalg.norm(vertices, axis=1)
-    return vertices[-(normals * vertices).sum(1) > LEAST_COSINE * np.maximum(length, 1e-12)]
+    rays = vertices / np.maximum(np.linalg.norm(vertices, axis=1, keepdims=True), 1e-12)
+    return vertices[-(vertex_normals(vertices, faces) * rays).sum(1) > LEAST_COSINE]
 
 
 def distance_step(

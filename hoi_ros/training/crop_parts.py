@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from hoi_ros.simulation.skin import HandSkin, vertex_normals
+from hoi_ros.geometry import vertex_normals
+from hoi_ros.simulation.skin import HandSkin
 from hoi_ros.training.held_things import Paint
 
 HAND_PART, ARM_PART, HELD_PART, OTHER_PART = 0, 1, 2, 3

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from hoi_ros.geometry import so3_exp
+from hoi_ros.geometry import so3_exp, vertex_normals
 from hoi_ros.hand_model import HandModel
-from hoi_ros.simulation.skin import vertex_normals
 from hoi_ros.training.batch_chance import Chance
 from hoi_ros.training.batch_hands import BatchHands, SmoothNormals, turns_about
 from hoi_ros.training.batch_poses import draw_angles, draw_hands
