@@ -22,7 +22,9 @@ SURE_FRAMES = 5
 class Grip:
     """The pose of a held object in its hand, from frames that showed it well."""
 
-    def __init__(self) -> None:
+    def __init__(self, same_m: float = SAME_M, same_rad: float = SAME_RAD) -> None:
+        """Start with nothing held; `same_m` and `same_rad` are how far poses in the hand may lie apart."""
+        self._same_m, self._same_rad = same_m, same_rad
         self.forget()
 
     def forget(self) -> None:
@@ -63,7 +65,7 @@ class Grip:
     def _is_other(self, pose: np.ndarray, fingers: np.ndarray) -> bool:
         away = float(np.linalg.norm(pose[:3, 3] - self._T_hand_object[:3, 3]))
         turned = float(rotation_angle(pose[:3, :3].T @ self._T_hand_object[:3, :3]))
-        return away > SAME_M or turned > SAME_RAD or _mean_distance(fingers, self._fingers) > FINGERS_M
+        return away > self._same_m or turned > self._same_rad or _mean_distance(fingers, self._fingers) > FINGERS_M
 
 
 def _in_hand(hand: HandEstimate, T_camera_object: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

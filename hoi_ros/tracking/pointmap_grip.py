@@ -9,8 +9,8 @@ import numpy as np
 from hoi_ros.datatypes import HandEstimate
 from hoi_ros.geometry import invert_transform, make_transform, so3_exp, so3_log, transform_points
 
-PLACE_SHARE, TURN_SHARE = 0.5, 0.3
-"""How far the place of the middle, and the turn, go to where the hand has them."""
+SHARE = 0.5
+"""How far the pose goes to where the hand has it."""
 AGREE_RAD, APART_RAD = np.radians(25.0), np.radians(50.0)
 """Up to the first the two are averaged; beyond the second the fingers turn the thing, and the hand says nothing."""
 
@@ -48,7 +48,7 @@ class RigidGrip:
         carried = T_camera_hand @ self._T_hand_object
         turn = so3_log(carried[:3, :3] @ T_camera_object[:3, :3].T)
         self.apart_rad = float(np.linalg.norm(turn))
-        share = float(np.clip((APART_RAD - self.apart_rad) / (APART_RAD - AGREE_RAD), 0, 1))
+        share = SHARE * float(np.clip((APART_RAD - self.apart_rad) / (APART_RAD - AGREE_RAD), 0, 1))
         middle, wanted = (transform_points(pose, middle_object[None])[0] for pose in (T_camera_object, carried))
-        rotation = so3_exp(TURN_SHARE * share * turn) @ T_camera_object[:3, :3]
-        return make_transform(rotation, middle + PLACE_SHARE * share * (wanted - middle) - rotation @ middle_object)
+        rotation = so3_exp(share * turn) @ T_camera_object[:3, :3]
+        return make_transform(rotation, middle + share * (wanted - middle) - rotation @ middle_object)

@@ -159,9 +159,23 @@ class ColorMasks:
             cv2.fillConvexPoly(busy, cv2.convexHull(places), 1)
         self._still.learn(frame.color, _grown(busy > 0, 0.012 * max(shape)))
 
+    def first_seen(
+        self, view: ColorView, frame: RgbdFrame, hands: Sequence[HandEstimate], expected: np.ndarray | None,
+        before: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+        """As `segment`, of a thing that is not followed yet: from the last frame's mask or anew, whichever shows more.
+
+        A thing that lay there belongs to the room, and a part of it that shows first may be all that its mask grows to.
+        """
+        grown = self.segment(view, frame, hands, expected, before)
+        if expected is None:
+            return grown
+        anew = self.segment(view, frame, hands, None, before, learn=False)
+        return max(grown, anew, key=lambda masks: int(masks[0].sum()))
+
     def segment(
         self, view: ColorView, frame: RgbdFrame, hands: Sequence[HandEstimate], expected: np.ndarray | None,
-        before: np.ndarray | None = None, holder: int | None = None,
+        before: np.ndarray | None = None, holder: int | None = None, *, learn: bool = True,
     ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
         """Object and hand masks (h, w) bool of a view; what no hand touches is not held and not the object.
 
@@ -172,6 +186,7 @@ class ColorMasks:
             expected: (h, w) bool where the object should be, from the frame before; None at the start.
             before: (H, W) uint8 grey image of the frame before; what moves with the object belongs to it.
             holder: track id of the hand that holds the object; None: any one hand.
+            learn: whether colours of skin and room are learnt from the frame; once is enough.
         """
         height, width = view.picture.shape[:2]
         silhouette = np.isfinite(view.hand_depth_m)
@@ -186,12 +201,13 @@ class ColorMasks:
             arm &= ~(evidence.object > 0.6)
         bins = skin_bins(view.picture)
         own = core if expected is None else core & ~expected
-        self._skin.learn(bins, own, ~near_hand & ~arm)
+        if learn:
+            self._skin.learn(bins, own, ~near_hand & ~arm)
+            self._room.learn(frame.color, view)
         probability = cv2.blur(self._skin.probability(bins), (3, 3))
         hand = (silhouette & (probability > 0.3)) | (near_hand & (probability > 0.6))
         if evidence is not None:
             hand = evidence.correct_hand(hand, near_hand)
-        self._room.learn(frame.color, view)
         holders = [one for one in hands if one.track_id == holder]
         if holder is not None and not holders and expected is None:
             return np.zeros((height, width), bool), hand | arm

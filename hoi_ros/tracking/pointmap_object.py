@@ -11,6 +11,7 @@ from hoi_ros.datatypes import CameraIntrinsics, HandEstimate
 from hoi_ros.geometry import invert_transform, nearest_rigid, rotation_angle
 from hoi_ros.tracking.grip import CARRY_FRAMES, Grip
 from hoi_ros.tracking.pointmap_grip import RigidGrip
+from hoi_ros.tracking.pointmap_loops import OldViews
 from hoi_ros.tracking.pointmap_places import mask_at, middle_and_width, shown_at
 from hoi_ros.tracking.pointmap_scale import HeldScale
 from hoi_ros.tracking.pointmap_stream import StreamView
@@ -19,6 +20,10 @@ from hoi_ros.tracking.pointmap_structure import PosePrior, projected
 PLAIN = "from colour alone: size and distance are the hand's"
 CARRIED = "from colour alone: too plain or too fast to be followed itself, taken to move with the hand"
 HIDDEN = "from colour alone: the hand hides it, and its fingers keep still: taken to be where it held it"
+AGREE_PX = 3.0
+"""How far from an old view's pose a followed point may show to be followed on."""
+SAME_HOLD = 0.03, np.radians(25.0)
+"""How far apart (m, rad) it may be tracked in fingers that keep still: twice as far as with depth."""
 COVERED_SHARE, DOUBT_RAD = 0.5, 0.02
 """Of the points of a hidden thing as many lie behind its hand; the turn is less sure by so much each such frame."""
 
@@ -55,6 +60,7 @@ class FollowedObject:
         """The last ones, which are adjusted together."""
         self.sides: list[KeyView] = []
         """Those that showed a new side, for the network."""
+        self.old_views = OldViews()
         self.mask: np.ndarray | None = None
         self.motion = np.eye(4)
         self.carried = pose
@@ -70,7 +76,7 @@ class FollowedObject:
         self.anchor: np.ndarray | None = None
         """(3,) where the middle lies in the holder's wrist frame; a thing turned by the fingers keeps it."""
         self.grip = RigidGrip()
-        self.hold = Grip()
+        self.hold = Grip(*SAME_HOLD)
         self.starved, self.missing, self.followed = 0, 0, 0
         """Frames in a row with too few followed points, and without a mask; all frames with enough points."""
         self.plain = 0
@@ -95,6 +101,29 @@ class FollowedObject:
         if not len(self.points):
             return False
         return bool(mask_at(mask, projected(self.points, pose, camera)[0]).mean() >= COVERED_SHARE)
+
+    def close_loop(self, gray: np.ndarray, where: np.ndarray, camera: CameraIntrinsics) -> bool:
+        """Go by an old view's points from here on, should one show again; true if so.
+
+        Args:
+            gray: (H, W) uint8 of this frame, whose pose and pixels are known as followed.
+            where: (H, W) bool where the points may show.
+            camera: intrinsics.
+        """
+        found = self.old_views.find(self.pose, self.middle, self.points, self.alive, gray, where, camera)
+        if found is None:
+            return False
+        drift = float(rotation_angle(found.T_camera_object[:3, :3] @ self.pose[:3, :3].T))
+        self.travelled = min(self.travelled, found.view.travelled + drift)
+        self.pose = found.T_camera_object
+        # What was met since lies where the drift put it: only what agrees stays.
+        shown = projected(self.points, self.pose, camera)[0]
+        self.alive &= np.linalg.norm(shown - self.pixels, axis=1) < AGREE_PX
+        self.alive[found.points], self.pixels[found.points] = True, found.pixels
+        then = found.view.T_camera_object
+        firm = PosePrior(then, 1e-4, np.full(3, 1e-5), self.middle)
+        self.keyframes = [KeyView(then, firm, found.view.points, found.view.pixels)]
+        return True
 
     def carry(self, pose: np.ndarray, hands: Sequence[HandEstimate]) -> None:
         """Move to a pose (4, 4) that only the hand knows; no point is followed on."""

@@ -104,11 +104,12 @@ def forget_old(track: FollowedObject, window: int) -> None:
     if len(track.points) <= MOST_POINTS:
         return
     used = track.alive.copy()
-    for view in track.keyframes:
+    kept = [*track.keyframes, *track.old_views.views]
+    for view in kept:
         used[view.points] = True
     used[-MOST_POINTS // 2 :] = True
     number = np.cumsum(used) - 1
-    for view in track.keyframes:
+    for view in kept:
         view.points = number[view.points]
     for name in ("points", "prior", "information", "prior_information", "pixels", "alive"):
         setattr(track, name, getattr(track, name)[used])

@@ -161,8 +161,11 @@ class ColorTracker:
         if view is None:
             return self._idle("waiting", "the hand is at the image's border")
         expected = self._expected_in(view)
-        holder = None if self._object is None else self._object.holder
-        mask, hand_mask = self._masks.segment(view, frame, hands, expected, self._gray, holder)
+        if self._object is None and self._seen_in_grasp < self._config.start_frames:
+            mask, hand_mask = self._masks.first_seen(view, frame, hands, expected, self._gray)
+        else:
+            holder = None if self._object is None else self._object.holder
+            mask, hand_mask = self._masks.segment(view, frame, hands, expected, self._gray, holder)
         full, full_hand = view.paste(mask, gray.shape), view.paste(hand_mask, gray.shape)
         self._taken = full | full_hand
         enough = full.sum() >= self._config.min_object_px
@@ -216,7 +219,7 @@ class ColorTracker:
         self._remember_hands(hands, mask)
         view = self._look(frame, hands, mask, hand_mask)
         self._seed(frame, gray, mask, hand_mask, depth, view)
-        self._add_keyframe(pose_prior(track, track.pose, self._config, 1e-3), view)
+        self._add_keyframe(pose_prior(track, track.pose, self._config, 1e-3), view, gray)
         return self._report(mask, hand_mask, hands, 1.0, True)
 
     def _look(self, frame: RgbdFrame, hands, mask: np.ndarray, hand_mask: np.ndarray) -> StreamView | None:
@@ -284,13 +287,15 @@ class ColorTracker:
         track.alive[used[fits]] = True
         track.pixels = np.where(track.alive[:, None], pixels, track.pixels)
         refine(track, used[fits], frame.intrinsics)
+        if track.close_loop(gray, mask & ~hand_mask, frame.intrinsics):
+            self._add_keyframe(pose_prior(track, track.pose, config), None, gray)
         self._remember_hands(hands, mask)
         is_keyframe = False
         first_of_shape = track.scale.settled and not track.shape_begun
         if agreeing >= config.min_points and (first_of_shape or self._turned() > np.radians(config.keyframe_angle_deg)):
             view = self._look(frame, hands, mask, hand_mask)
             self._seed(frame, gray, mask, hand_mask, grasp_depth(frame.intrinsics, hands, mask), view)
-            self._add_keyframe(self._placed(view) or pose_prior(track, prior.T_camera_object, config, 0.5), view)
+            self._add_keyframe(self._placed(view) or pose_prior(track, prior.T_camera_object, config, 0.5), view, gray)
             adjust(track, config.window, config.min_points, frame.intrinsics)
             forget_old(track, config.window)
             is_keyframe = True
@@ -319,10 +324,11 @@ class ColorTracker:
             return np.inf
         return float(rotation_angle(track.pose[:3, :3] @ track.keyframes[-1].T_camera_object[:3, :3].T))
 
-    def _add_keyframe(self, prior: PosePrior, view: StreamView | None) -> None:
+    def _add_keyframe(self, prior: PosePrior, view: StreamView | None, gray: np.ndarray) -> None:
         track = self._known()
         index = np.flatnonzero(track.alive)
         track.keyframes.append(KeyView(track.pose.copy(), prior, index, track.pixels[index].copy(), view))
+        track.old_views.remember(track.pose, index, track.pixels[index], gray, track.travelled)
         if view is not None and self._guide is not None and self._guide.is_new_side(track.sides, track.pose):
             track.sides.append(track.keyframes[-1])
 

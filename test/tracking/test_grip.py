@@ -44,6 +44,17 @@ def test_fingers_that_moved_hold_it_no_longer():
     assert learnt().pose([replace(estimate, joints_camera=spread)]) is None
 
 
+def test_whose_poses_waver_more_is_believed_within_more():
+    slipped = AWAY @ scenes.pose((0, 0, 20), (0.05, 0, 0))
+    for same_m, known in ((0.015, False), (0.03, True)):
+        grip = Grip(same_m, np.radians(25.0))
+        for index in range(SURE_FRAMES):
+            at = scenes.pose((0, 5 * index, 0), (0.01 * index, 0, 0.5))
+            grip.learn(scenes.hand(at)[0], at @ scenes.pose((0, 0, 20), (0.03, 0, 0)))
+        grip.learn(scenes.hand(AWAY)[0], slipped)
+        assert (grip.pose([scenes.hand(AWAY)[0]]) is not None) == known
+
+
 def test_what_slips_is_learnt_anew():
     grip, hand = learnt(), scenes.hand(AWAY)[0]
     slipped = AWAY @ scenes.pose((0, 0, 60), (0.03, 0, 0))

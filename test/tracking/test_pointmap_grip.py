@@ -7,7 +7,7 @@ import scenes
 from pytest import approx
 
 from hoi_ros.geometry import make_transform, rotation_angle, so3_exp, transform_points
-from hoi_ros.tracking.pointmap_grip import APART_RAD, PLACE_SHARE, TURN_SHARE, RigidGrip
+from hoi_ros.tracking.pointmap_grip import APART_RAD, SHARE, RigidGrip
 
 MIDDLE = np.array([0.01, -0.02, 0.03])
 START = make_transform(so3_exp(np.array([0.2, 0.1, -0.3])), np.array([0.05, 0.0, 0.6]))
@@ -35,10 +35,10 @@ def test_on_the_way_to_where_the_hand_would_have_carried_it():
     grip.averaged(START, MIDDLE, [scenes.hand(HAND, 3)[0]], 3)
     tracked, carried = moved(START, (0.4, 0, 0), (0, 0, 0.02)), moved(START, (0, 0, 0), (0, 0, 0.04))
     found = grip.averaged(tracked, MIDDLE, [scenes.hand(moved(HAND, (0, 0, 0), (0, 0, 0.04)), 3)[0]], 3)
-    assert turn_between(found, tracked) == approx(0.4 * TURN_SHARE)
-    assert turn_between(found, carried) == approx(0.4 * (1 - TURN_SHARE))
+    assert turn_between(found, tracked) == approx(0.4 * SHARE)
+    assert turn_between(found, carried) == approx(0.4 * (1 - SHARE))
     middles = [transform_points(pose, MIDDLE[None])[0] for pose in (found, tracked, carried)]
-    assert np.allclose(middles[0], middles[1] + PLACE_SHARE * (middles[2] - middles[1]))
+    assert np.allclose(middles[0], middles[1] + SHARE * (middles[2] - middles[1]))
 
 
 def test_what_fingers_turn_is_left_as_tracked():

@@ -1,0 +1,73 @@
+"""The mask of what is not followed yet: grown from the last frame's or found anew, whichever shows more."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from scenes import CAMERA, box_layer, frame, hand, mask_of, pose
+
+from hoi_ros.tracking.masks import SkinModel
+from hoi_ros.tracking.pointmap_masks import ColorMasks, cut_view
+
+HALF = (0.055, 0.06, 0.03)
+REST = pose((10, 20, 0), (0, -0.02, 0.42))
+
+
+def view_of(T: np.ndarray, index: int = 0):
+    """View, frame and hands of the box in a hand."""
+    estimate, layers = hand(T)
+    picture = replace(frame(box_layer(T, HALF), *layers, index=index), depth_m=None)
+    box = np.array([0, 0, CAMERA.width, CAMERA.height], float)
+    view = cut_view(picture, box, [estimate], None, 160)
+    assert view is not None
+    return view, picture, [estimate]
+
+
+@pytest.mark.parametrize(("grown_px", "anew_px", "taken"), [(40, 90, "anew"), (90, 40, "grown"), (0, 0, "grown")])
+def test_the_larger_mask_is_taken(monkeypatch, grown_px, anew_px, taken):
+    view, picture, hands = view_of(REST)
+    masks = {}
+    for name, size in (("grown", grown_px), ("anew", anew_px)):
+        mask = np.zeros(view.picture.shape[:2], bool)
+        mask.reshape(-1)[:size] = True
+        masks[name] = mask, ~mask
+    asked = []
+
+    def segment(self, view, frame, hands, expected, before=None, holder=None, *, learn=True):
+        asked.append((expected is not None, holder, learn))
+        return masks["anew" if expected is None else "grown"]
+
+    monkeypatch.setattr(ColorMasks, "segment", segment)
+    expected = np.ones(view.picture.shape[:2], bool)
+    assert ColorMasks().first_seen(view, picture, hands, expected) is masks[taken]
+    assert sorted(asked) == [(False, None, False), (True, None, True)]
+    assert ColorMasks().first_seen(view, picture, hands, None) is masks["anew"]
+    assert len(asked) == 3
+
+
+def test_a_frame_s_colours_are_learnt_once(monkeypatch):
+    view, picture, hands = view_of(REST)
+    learnt = []
+    learn = SkinModel.learn
+    monkeypatch.setattr(SkinModel, "learn", lambda self, *args: (learnt.append(1), learn(self, *args))[1])
+    ColorMasks().first_seen(view, picture, hands, view.cut(mask_of(box_layer(REST, HALF))))
+    assert len(learnt) == 1
+
+
+def test_a_mask_that_stuck_to_a_patch_left_behind_is_given_up():
+    masks, far = ColorMasks(), pose((0, 0, 0), (0.25, -0.02, 0.42))
+    for k in range(8):  # the room, before anything is held
+        estimate, layers = hand(far)
+        masks.watch(replace(frame(*layers, index=k), depth_m=None), [estimate], None)
+    stuck = np.zeros((CAMERA.height, CAMERA.width), bool)
+    cv2.circle(stuck, (95, 150), 9, 1, -1)
+    for k in range(8, 12):
+        T = pose((10, 20, 0), (0.004 * (k - 8), -0.02, 0.42))
+        view, picture, hands = view_of(T, k)
+        masks.watch(picture, hands, None)
+    true = view.cut(mask_of(box_layer(T, HALF)))
+    found, _ = masks.first_seen(view, picture, hands, view.cut(stuck))
+    assert (found & true).sum() > 0.5 * (found | true).sum()
