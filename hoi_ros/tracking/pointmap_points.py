@@ -7,7 +7,8 @@ import numpy as np
 from hoi_ros.datatypes import CameraIntrinsics
 from hoi_ros.geometry import nearest_rigid
 from hoi_ros.tracking.pointmap_flow import PictureFlow, followed_patches
-from hoi_ros.tracking.pointmap_object import FollowedObject
+from hoi_ros.tracking.pointmap_loops import OldView
+from hoi_ros.tracking.pointmap_object import FollowedObject, KeyView
 from hoi_ros.tracking.pointmap_structure import Observations, bundle_adjust, pixel_jacobians, projected
 
 MOST_POINTS = 4000
@@ -104,7 +105,7 @@ def forget_old(track: FollowedObject, window: int) -> None:
     if len(track.points) <= MOST_POINTS:
         return
     used = track.alive.copy()
-    kept = [*track.keyframes, *track.old_views.views]
+    kept: list[KeyView | OldView] = [*track.keyframes, *track.old_views.views]
     for view in kept:
         used[view.points] = True
     used[-MOST_POINTS // 2 :] = True
