@@ -64,7 +64,7 @@ class OldViews:
 
     def __init__(self) -> None:
         self.views: list[OldView] = []
-        self._frames = 0
+        self._frames, self._asked = 0, 0
 
     def remember(
         self, pose: np.ndarray, points: np.ndarray, pixels: np.ndarray, gray: np.ndarray, travelled: float
@@ -85,9 +85,11 @@ class OldViews:
 
     def find(
         self, pose: np.ndarray, middle: np.ndarray, points: np.ndarray, alive: np.ndarray, gray: np.ndarray,
-        where: np.ndarray, camera: CameraIntrinsics,
+        where: np.ndarray, camera: CameraIntrinsics, *, lost: bool = False,
     ) -> FoundAgain | None:  # fmt: skip
         """One of the old views in the present picture; None while none is due, or it is not there.
+
+        Once a frame, or twice where `lost` came first.
 
         Args:
             pose: (4, 4) where the object is thought to be.
@@ -96,20 +98,13 @@ class OldViews:
             gray: (H, W) uint8.
             where: (H, W) bool where they may show.
             camera: intrinsics.
+            lost: nothing can be followed: every near view is due.
         """
-        angles = self._angles(pose)
-        for view, angle in zip(self.views, angles):
-            view.farthest_rad = max(view.farthest_rad, float(angle))
-        self._frames += 1
-        if self._frames % FRAMES_BETWEEN:
-            return None
-        due = [
-            k for k in np.argsort(angles)
-            if angles[k] < NEAR_RAD and self.views[k].farthest_rad > max(AWAY_RAD, angles[k] + CLOSER_RAD)
-        ][:NEAREST_VIEWS]  # fmt: skip
+        due = self._due(pose, lost)
         if not due:
             return None
-        view = self.views[due[self._frames // FRAMES_BETWEEN % len(due)]]
+        self._asked += 1
+        view = due[self._asked % len(due)]
         if view.gray.shape != gray.shape or alive[view.points].mean() > OFTEN_FOLLOWED:
             return None
         known = points[view.points]
@@ -127,6 +122,19 @@ class OldViews:
             return None
         view.farthest_rad = 0.0
         return FoundAgain(view, nearest_rigid(fit.T_camera_object), view.points[good][fits], found[good][fits])
+
+    def _due(self, pose: np.ndarray, lost: bool) -> list[OldView]:
+        """The nearest views that may show again."""
+        angles = self._angles(pose)
+        near = [k for k in np.argsort(angles) if angles[k] < NEAR_RAD]
+        if not lost:
+            for view, angle in zip(self.views, angles):
+                view.farthest_rad = max(view.farthest_rad, float(angle))
+            self._frames += 1
+            if self._frames % FRAMES_BETWEEN:
+                return []
+            near = [k for k in near if self.views[k].farthest_rad > max(AWAY_RAD, angles[k] + CLOSER_RAD)]
+        return [self.views[k] for k in near[:NEAREST_VIEWS]]
 
     def _angles(self, pose: np.ndarray) -> np.ndarray:
         """(V,) radians that the thing is turned from each view."""

@@ -11,7 +11,7 @@ from hoi_ros.datatypes import CameraIntrinsics, HandEstimate
 from hoi_ros.geometry import invert_transform, nearest_rigid, rotation_angle
 from hoi_ros.tracking.grip import CARRY_FRAMES, Grip
 from hoi_ros.tracking.pointmap_grip import RigidGrip
-from hoi_ros.tracking.pointmap_loops import OldViews
+from hoi_ros.tracking.pointmap_loops import FoundAgain, OldViews
 from hoi_ros.tracking.pointmap_places import mask_at, middle_and_width, shown_at
 from hoi_ros.tracking.pointmap_scale import HeldScale
 from hoi_ros.tracking.pointmap_stream import StreamView
@@ -101,6 +101,12 @@ class FollowedObject:
         if not len(self.points):
             return False
         return bool(mask_at(mask, projected(self.points, pose, camera)[0]).mean() >= COVERED_SHARE)
+
+    def seen_before(
+        self, pose: np.ndarray, gray: np.ndarray, where: np.ndarray, camera: CameraIntrinsics
+    ) -> FoundAgain | None:
+        """Where old points show that can be followed no longer; arguments as `OldViews.find`."""
+        return self.old_views.find(pose, self.middle, self.points, self.alive, gray, where, camera, lost=True)
 
     def close_loop(self, gray: np.ndarray, where: np.ndarray, camera: CameraIntrinsics) -> bool:
         """Go by an old view's points from here on, should one show again; true if so.

@@ -257,6 +257,10 @@ class ColorTracker:
             sigma = point_sigma(track, used, prior.T_camera_object, frame.intrinsics)
             fit = fit_pose(track.points[used], pixels[used], sigma, prior, frame.intrinsics, prior.T_camera_object)
             pose, fits = fit.T_camera_object, fit.errors_px < np.maximum(config.inlier_px, 2 * sigma)
+        shown = mask & ~hand_mask
+        if fits.sum() < config.min_points and (again := track.seen_before(pose, gray, shown, frame.intrinsics)):
+            pose, used, fits = again.T_camera_object, again.points, np.ones(len(again.points), bool)
+            pixels[used] = again.pixels
         agreeing = int(fits.sum())
         if agreeing < config.min_points and self._guide is not None and frame.index % config.network_period == 0:
             pose = self._guided(frame, hands, mask, hand_mask, pose)
@@ -287,7 +291,7 @@ class ColorTracker:
         track.alive[used[fits]] = True
         track.pixels = np.where(track.alive[:, None], pixels, track.pixels)
         refine(track, used[fits], frame.intrinsics)
-        if track.close_loop(gray, mask & ~hand_mask, frame.intrinsics):
+        if track.close_loop(gray, shown, frame.intrinsics):
             self._add_keyframe(pose_prior(track, track.pose, config), None, gray)
         self._remember_hands(hands, mask)
         is_keyframe = False

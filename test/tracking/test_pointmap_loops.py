@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 from scenes import CAMERA, box_layer, frame, mask_of, pose
-from test_pointmap_tracker import follow
+from test_pointmap_tracker import course, follow
 
 from hoi_ros.geometry import invert_transform, rotation_angle, transform_points
-from hoi_ros.tracking import pointmap_loops
+from hoi_ros.tracking import pointmap_loops, pointmap_tracker
 from hoi_ros.tracking.pointmap_loops import AWAY_RAD, FRAMES_BETWEEN, MOST_VIEWS, NEAR_RAD, OldViews
 from hoi_ros.tracking.pointmap_object import FollowedObject
 from hoi_ros.tracking.pointmap_places import unprojected
@@ -160,6 +160,33 @@ def test_what_fingers_turn_and_turn_back_ends_nearer_to_where_it_was(monkeypatch
     rows = [(pose((10, 20 + 60 * s, 0), (0.02 * s, -0.02, 0.42)), rest) for s in shares]
     seen, (*_, (mended, truth, _)) = follow(rows)
     assert seen[-1].state == "tracking" and turned(truth, np.eye(4)) < 1e-6
-    monkeypatch.setattr(OldViews, "find", lambda *_: None)
+    monkeypatch.setattr(OldViews, "find", lambda *_, **__: None)
     _, (*_, (drifted, _, _)) = follow(rows)
     assert turned(mended, np.eye(4)) < 0.6 * turned(drifted, np.eye(4))
+
+
+def test_what_can_be_followed_no_longer_is_looked_for_at_once():
+    track = followed()
+    track.alive[:] = False
+    found = track.seen_before(DRIFTED, picture(BACK, index=7), shown(BACK), CAMERA)
+    assert found is not None and turned(found.T_camera_object, BACK) < 1.5
+    true = projected(track.points[found.points], BACK, CAMERA)[0]
+    assert np.median(np.linalg.norm(found.pixels - true, axis=1)) < 1
+    plain = picture(BACK, textured=False, index=7)
+    assert track.seen_before(DRIFTED, plain, shown(BACK), CAMERA) is None
+
+
+def test_old_views_alone_keep_a_thing_that_no_pixel_can_be_followed_of(monkeypatch):
+    rows = course(24.0, held=False)
+    lost = pointmap_tracker.followed_points
+
+    def nothing(track, flow, guess, camera):
+        pixels, fine = lost(track, flow, guess, camera)
+        return pixels, fine & False
+
+    monkeypatch.setattr(pointmap_tracker, "followed_points", nothing)
+    _, (*_, (found, truth, _)) = follow(rows)
+    assert turned(found, truth) < 0.8 * turned(truth, np.eye(4))
+    monkeypatch.setattr(OldViews, "find", lambda *_, **__: None)
+    _, (*_, (found, _, _)) = follow(rows)
+    assert turned(found, truth) > 0.95 * turned(truth, np.eye(4))
