@@ -23,7 +23,7 @@ HIDDEN = "from colour alone: the hand hides it, and its fingers keep still: take
 AGREE_PX = 3.0
 """How far from an old view's pose a followed point may show to be followed on."""
 SAME_HOLD = 0.03, np.radians(25.0)
-"""How far apart (m, rad) it may be tracked in fingers that keep still: twice as far as with depth."""
+"""How far apart (m, rad) it may be tracked in fingers that keep still: farther than with depth."""
 COVERED_SHARE, DOUBT_RAD = 0.5, 0.02
 """Of the points of a hidden thing as many lie behind its hand; the turn is less sure by so much each such frame."""
 
