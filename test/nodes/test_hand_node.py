@@ -94,7 +94,7 @@ class Rig:
         self.color.publish(message or image_message(color, "rgb8", header))
         counts = self.node.diagnostics
         spin_until(self.executor, lambda: len(self.estimator.frames) + counts.bad_frames + counts.crashes > done)
-        assert self.node.worker.wait_idle(2.0)
+        assert self.node.worker.wait_idle(30.0)
 
     def troubles(self):
         return " | ".join(trouble[0] for trouble in self.node.diagnostics._troubles.values())

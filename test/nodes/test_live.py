@@ -303,7 +303,7 @@ def test_a_stop_while_starting_is_kept_and_a_second_one_ends_at_once(tmp_path, a
                 assert process.poll() is None
             time.sleep(SAME_STOP_S + 0.1)
             process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=60)
     finally:
         process.kill()
     assert process.returncode == 0, output
@@ -322,12 +322,12 @@ def test_stopped_by_a_signal_it_ends_cleanly(short_bag, tmp_path, number):
     client = FoxgloveClient(int(re.search(r"localhost:(\d+)", address)[1]))
     shown = ["/hands/mesh", "/hands/overlay/compressed", "/color/image_raw/compressed", "/color/camera_info", "/tf"]
     client.subscribe(*shown)
-    got = client.receive(shown, timeout_s=20)
+    got = client.receive(shown, timeout_s=60)
     client.close()
     markers = deserialize_message(got["/hands/mesh"], MarkerArray).markers
     assert markers[0].header.frame_id == "camera_color_optical_frame"
     process.send_signal(number)
-    rest, _ = process.communicate(timeout=20)
+    rest, _ = process.communicate(timeout=60)
     assert process.returncode == 0, rest
     assert "stopped:" in rest
     assert (tmp_path / "bag" / "metadata.yaml").exists()

@@ -111,6 +111,23 @@ class KnownReconstructor:
         pass
 
 
+class OneByOne(ListSource):
+    """Gives a frame when those before it have arrived wherever a test looks: a loaded machine loses none."""
+
+    fps, independent_frames = 10.0, False
+
+    def __init__(self, frames, collections):
+        super().__init__(frames)
+        self.collections = collections
+
+    def __iter__(self):
+        for i, frame in enumerate(self.frames):
+            end = time.monotonic() + 60.0
+            while any(len(c) < i for c in self.collections) and time.monotonic() < end:
+                time.sleep(0.002)
+            yield frame
+
+
 @pytest.fixture
 def cores(monkeypatch):
     rng = np.random.default_rng(0)
@@ -122,14 +139,12 @@ def cores(monkeypatch):
         depth = rng.uniform(0.3, 1.0, (48, 64)).astype(np.float32)
         frames.append(RgbdFrame(color, CAMERA, (1000 + 100 * i) * MS, i, depth))
 
-    class Slow(ListSource):
-        fps, independent_frames = 10.0, False
-
-    monkeypatch.setattr(camera_node, "open_source", lambda spec, config: Slow(frames))
+    awaited = []
+    monkeypatch.setattr(camera_node, "open_source", lambda spec, config: OneByOne(frames, awaited))
     monkeypatch.setattr(hand_node, "create_hand_estimator", lambda config, device, live: FixedEstimator(hands))
     monkeypatch.setattr(tracker_node, "HeldObjectTracker", KnownTracker)
     monkeypatch.setattr(reconstruction_node, "create_reconstructor", KnownReconstructor)
-    return frames, hands
+    return frames, hands, awaited
 
 
 class Reader:
@@ -145,6 +160,10 @@ class Reader:
         for topic, kind in self.TOPICS.items():
             self.node.create_subscription(kind, topic, self.got[topic].append, RESULT)
         executor.add_node(self.node)
+
+    def every_frame(self):
+        """What grows by one with each frame."""
+        return [self.got["object/state"], self.got["object/mask"]]
 
     def subscribe_late(self):
         for topic, kind in (("object/mesh", Marker), ("object/cloud", PointCloud2)):
@@ -177,7 +196,7 @@ def close_all(nodes, executor):
     executor.shutdown()
 
 
-def run_composed(ros):
+def run_composed(ros, awaited):
     pipeline = ComposedPipeline(
         {"camera_node": {"source": "rgbd:x", "stamps": "source", "autostart": False}, "hand_node": {"device": "cpu"}}
     )
@@ -189,8 +208,9 @@ def run_composed(ros):
                   nodes["reconstruction_node"]._contacts_publisher]  # fmt: skip
     spin_until(pipeline.executor, lambda: all(p.get_subscription_count() for p in publishers))
     nodes["camera_node"].trigger_configure()
+    awaited[:] = [fuser.seen, *reader.every_frame()]
     nodes["camera_node"].trigger_activate()
-    pipeline.spin(10.0)
+    pipeline.spin(60.0)
     assert pipeline.finished
     reader.subscribe_late()
     spin_until(pipeline.executor, lambda: reader.got["object/mesh"] and reader.got["object/cloud"])
@@ -200,7 +220,7 @@ def run_composed(ros):
     return reader, tracker, fuser
 
 
-def run_apart(ros):
+def run_apart(ros, awaited):
     executor = SingleThreadedExecutor()
     camera = CameraNode({"source": "rgbd:x", "stamps": "source"})
     nodes = [HandNode({"device": "cpu"}), TrackerNode({"device": "cpu"}), ReconstructionNode({"device": "cpu"}), camera]
@@ -220,8 +240,9 @@ def run_apart(ros):
                                                             tracker_._own_depth, tracker_._pose_covariance))
                and fuser_._contacts_publisher.get_subscription_count()
                )  # fmt: skip
+    awaited[:] = [fuser_.reconstructor.seen, *reader.every_frame()]
     camera.trigger_activate()
-    spin_until(executor, lambda: len(fuser_.reconstructor.seen) == 10 and len(reader.got["object/state"]) == 10, 15.0)
+    spin_until(executor, lambda: len(fuser_.reconstructor.seen) == 10 and len(reader.got["object/state"]) == 10)
     reader.subscribe_late()
     spin_until(executor, lambda: reader.got["object/mesh"] and reader.got["object/cloud"])
     tracker, fuser = tracker_.tracker, fuser_.reconstructor
@@ -232,8 +253,8 @@ def run_apart(ros):
 
 
 def test_one_process_and_one_each_give_the_same(ros, cores):
-    frames, _ = cores
-    together, apart = run_composed(ros), run_apart(ros)
+    frames, _, awaited = cores
+    together, apart = run_composed(ros, awaited), run_apart(ros, awaited)
     for reader, _, _ in (together, apart):
         reader.check()
     for i in range(10):
@@ -272,7 +293,7 @@ def test_consumed_pace_takes_every_frame_through_every_stage(ros, cores):
     process = slow.process
     slow.process = lambda item: (time.sleep(0.02), process(item))[1]
     slow.worker._process = slow._work
-    pipeline.spin(10.0)
+    pipeline.spin(60.0)
     assert pipeline.finished
     assert sorted(slow.tracker.seen) == sorted(pipeline.nodes["reconstruction_node"].reconstructor.seen)
     assert len(slow.tracker.seen) == 10
@@ -299,7 +320,7 @@ def test_a_refused_composition_leaves_nothing_behind(ros, cores, parameters, tex
 def test_no_object_is_followed_through_photos(ros, cores):
     camera = {"source": "images:x", "pace": "consumed", "stamps": "source", "rate_hz": 200.0}
     pipeline = ComposedPipeline({"camera_node": camera, "tracker_node": {"independent": True}})
-    pipeline.spin(10.0)
+    pipeline.spin(60.0)
     tracker = pipeline.nodes["tracker_node"]
     assert pipeline.finished and tracker.diagnostics.frames == len(cores[0])
     assert tracker._observation.state == "waiting" and "alone" in tracker._observation.message
@@ -313,7 +334,7 @@ def test_a_focal_length_that_was_seen_is_said_where_depth_is_missing(ros, cores,
     monkeypatch.setattr(camera_node, "open_source", lambda spec, config: source)
     monkeypatch.setattr(KnownTracker, "focal", FocalEstimate(612.4, 0.08, 554.3, 55.2))
     pipeline = ComposedPipeline({"camera_node": {"source": "rgbd:x", "pace": "consumed", "stamps": "source"}})
-    pipeline.spin(10.0)
+    pipeline.spin(60.0)
     assert "612 px +- 8 %" in pipeline.nodes["tracker_node"].diagnostics._values["focal_length"]
     pipeline.close()
 
@@ -327,8 +348,8 @@ def test_reset_and_save_services(ros, cores, tmp_path):
     pipeline.executor.add_node(client_node)
     save = client_node.create_client(Trigger, "reconstruction_node/save_mesh")
     reset = client_node.create_client(Trigger, "tracker_node/reset")
-    assert save.wait_for_service(5.0) and reset.wait_for_service(5.0)
-    pipeline.spin(10.0)
+    assert save.wait_for_service(30.0) and reset.wait_for_service(30.0)
+    pipeline.spin(60.0)
     for client in (save, reset):
         future = client.call_async(Trigger.Request())
         spin_until(pipeline.executor, future.done)
@@ -368,7 +389,7 @@ def test_regions_cover_the_hand_and_contacts_lie_on_the_object():
 
 
 def test_a_foreign_camera_feeds_the_composed_nodes(ros, cores):
-    frames, _ = cores
+    frames, _, awaited = cores
     pipeline = ComposedPipeline({"camera_node": {"source": "topics"}, "hand_node": {"depth_wait_s": 1.0}})
     assert "camera_node" not in pipeline.nodes
     camera = CameraNode({"source": "rgbd:x", "stamps": "source", "depth_encoding": "32FC1"})
@@ -376,8 +397,9 @@ def test_a_foreign_camera_feeds_the_composed_nodes(ros, cores):
     camera.trigger_configure()
     publishers = (camera._color, camera._depth, camera._info)
     spin_until(pipeline.executor, lambda: all(p.get_subscription_count() == 1 for p in publishers))
-    camera.trigger_activate()
     seen = pipeline.nodes["tracker_node"].tracker.seen
+    awaited.append(seen)
+    camera.trigger_activate()
     spin_until(pipeline.executor, lambda: len(seen) == 10)
     for i, (frame, hands, faces) in seen.items():
         np.testing.assert_array_equal(frame.depth_m, frames[i].depth_m)
@@ -391,7 +413,7 @@ def test_a_new_object_clears_the_old_mesh(ros, cores):
     pipeline = ComposedPipeline({"camera_node": {"source": "rgbd:x", "pace": "consumed"}})
     reader = Reader(ros, pipeline.executor)
     reader.subscribe_late()
-    pipeline.spin(10.0)
+    pipeline.spin(60.0)
     spin_until(pipeline.executor, lambda: reader.got["object/mesh"])
     node, got = pipeline.nodes["reconstruction_node"], reader.got["object/mesh"]
     node.reset_core()

@@ -169,7 +169,7 @@ def test_bag_is_closed_when_the_process_is_stopped(tmp_path, number):
         time.sleep(0.05)
     time.sleep(1.5)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=15)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
     information = yaml.safe_load((tmp_path / "bag" / "metadata.yaml").read_text())["rosbag2_bagfile_information"]
     assert information["message_count"] > 0, "its own diagnostics at least"

@@ -60,7 +60,7 @@ def test_pictures_arrive_in_another_process(publisher, qos):
         for i in range(1, 121):
             publisher.publish(image_message(PICTURE, "rgb8", make_header(i, "cam")))
             time.sleep(1 / 30)
-        out, _ = reader.communicate(timeout=10)
+        out, _ = reader.communicate(timeout=60)
     finally:
         reader.kill()
         reader.communicate()
@@ -103,7 +103,7 @@ def test_a_node_waits_for_its_camera_and_ends_cleanly(node, number):
             lines += process.stderr.readline()
         assert "waiting for" in lines
         process.send_signal(number)
-        _, rest = process.communicate(timeout=10)
+        _, rest = process.communicate(timeout=60)
     finally:
         process.kill()
         process.communicate()
@@ -120,6 +120,6 @@ def test_a_node_waits_for_its_camera_and_ends_cleanly(node, number):
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments, text):
     process = start("hoi_ros.nodes.camera_node", "--ros-args", *arguments)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=60)
     last = errors.strip().splitlines()[-1]
     assert process.returncode == 2 and last.startswith("error: ") and text in last and "Traceback" not in errors

@@ -23,7 +23,7 @@ def test_waiting_put_drops_nothing():
     worker.start()
     for i in range(20):
         slot.put(i, wait=True)
-    assert worker.wait_idle(2.0)
+    assert worker.wait_idle(30.0)
     worker.stop()
     assert got == list(range(20)) and slot.dropped == 0
 
@@ -50,7 +50,7 @@ def test_a_crash_does_not_end_the_worker():
     worker.start()
     for i in range(6):
         slot.put(i, wait=True)
-    assert worker.wait_idle(2.0)
+    assert worker.wait_idle(30.0)
     worker.stop()
     assert got == [0, 2, 4] and [str(e) for e in errors] == ["1", "3", "5"]
 
@@ -61,7 +61,7 @@ def test_a_worker_starts_again_after_stop():
     for i in range(2):
         worker.start()
         slot.put(i)
-        assert worker.wait_idle(2.0)
+        assert worker.wait_idle(30.0)
         worker.stop()
         slot.put(99)
     assert got == [0, 1]
@@ -75,6 +75,6 @@ def test_a_nice_thread_stands_back_and_others_do_not():
     worker.start()
     for i in range(3):
         slot.put(i, wait=True)
-    assert worker.wait_idle(2.0)
+    assert worker.wait_idle(30.0)
     worker.stop()
     assert seen == [own, *[min(own + 5, 19)] * 2] and os.getpriority(os.PRIO_PROCESS, 0) == own
