@@ -22,9 +22,14 @@ SURE_FRAMES = 5
 class Grip:
     """The pose of a held object in its hand, from frames that showed it well."""
 
-    def __init__(self, same_m: float = SAME_M, same_rad: float = SAME_RAD) -> None:
-        """Start with nothing held; `same_m` and `same_rad` are how far poses in the hand may lie apart."""
-        self._same_m, self._same_rad = same_m, same_rad
+    def __init__(self, same_m: float = SAME_M, same_rad: float = SAME_RAD, patience: int = 0) -> None:
+        """Start with nothing held.
+
+        Args:
+            same_m: how far poses in the hand may lie apart. same_rad: likewise.
+            patience: frames in a row that may lie farther apart while the fingers keep still, before it has slipped.
+        """
+        self._same_m, self._same_rad, self._patience = same_m, same_rad, patience
         self.forget()
 
     def forget(self) -> None:
@@ -32,7 +37,7 @@ class Grip:
         self._hand_track_id = -1
         self._T_hand_object = np.eye(4)
         self._fingers = np.zeros((21, 3))
-        self._frames = 0
+        self._frames, self._others = 0, 0
 
     def learn(self, hand: HandEstimate | None, T_camera_object: np.ndarray) -> None:
         """Take in a frame that shows the object (4, 4) well and the hand that holds it; None when none does."""
@@ -40,8 +45,13 @@ class Grip:
             self.forget()
             return
         pose, fingers = _in_hand(hand, T_camera_object)
-        if hand.track_id != self._hand_track_id or self._is_other(pose, fingers):
-            self._hand_track_id, self._T_hand_object, self._fingers, self._frames = hand.track_id, pose, fingers, 1
+        moved = hand.track_id != self._hand_track_id or _mean_distance(fingers, self._fingers) > FINGERS_M
+        self._others = self._others + 1 if self._is_other(pose) else 0
+        if moved or self._others > self._patience:
+            self._hand_track_id, self._T_hand_object, self._fingers = hand.track_id, pose, fingers
+            self._frames, self._others = 1, 0
+            return
+        if self._others:
             return
         turn = so3_log(self._T_hand_object[:3, :3].T @ pose[:3, :3])
         self._T_hand_object[:3, :3] = self._T_hand_object[:3, :3] @ so3_exp(BLEND * turn)
@@ -62,10 +72,10 @@ class Grip:
         """The object's frame moved: poses are to be multiplied by `change` (4, 4) from the right."""
         self._T_hand_object = self._T_hand_object @ change
 
-    def _is_other(self, pose: np.ndarray, fingers: np.ndarray) -> bool:
+    def _is_other(self, pose: np.ndarray) -> bool:
         away = float(np.linalg.norm(pose[:3, 3] - self._T_hand_object[:3, 3]))
         turned = float(rotation_angle(pose[:3, :3].T @ self._T_hand_object[:3, :3]))
-        return away > self._same_m or turned > self._same_rad or _mean_distance(fingers, self._fingers) > FINGERS_M
+        return away > self._same_m or turned > self._same_rad
 
 
 def _in_hand(hand: HandEstimate, T_camera_object: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

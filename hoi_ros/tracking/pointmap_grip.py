@@ -1,18 +1,48 @@
-"""A second opinion on where a thing is that colour alone follows: as its hand would carry it if it held it rigidly."""
+"""Where a hand carries what it holds: a second opinion on a thing that colour alone follows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from hoi_ros.datatypes import HandEstimate
-from hoi_ros.geometry import invert_transform, make_transform, so3_exp, so3_log, transform_points
+from hoi_ros.geometry import fit_similarity, invert_transform, make_transform, so3_exp, so3_log, transform_points
 
 SHARE = 0.5
 """How far the pose goes to where the hand has it."""
-AGREE_RAD, APART_RAD = np.radians(25.0), np.radians(50.0)
+AGREE_RAD, APART_RAD = np.radians(35.0), np.radians(70.0)
 """Up to the first the two are averaged; beyond the second the fingers turn the thing, and the hand says nothing."""
+_MOST_HANDS = 8
+
+
+class GraspFrames:
+    """Frames of hands that move as all their joints do: fingers turn what they hold where the wrist keeps still."""
+
+    def __init__(self) -> None:
+        self._joints: dict[int, np.ndarray] = {}
+
+    def of(self, hands: Sequence[HandEstimate], *, holding: bool) -> list[HandEstimate]:
+        """Hands with that frame in place of the wrist's; the two are one as long as nothing is held.
+
+        Args:
+            hands: of this frame.
+            holding: something is held; a hand's joints (21, 3) are fitted to those it had when this began.
+        """
+        if not holding:
+            self._joints = {}
+        out = []
+        for hand in hands:
+            if hand.track_id not in self._joints:
+                wrist = invert_transform(np.asarray(hand.T_camera_wrist, np.float64))
+                self._joints[hand.track_id] = transform_points(wrist, np.asarray(hand.joints_camera, np.float64))
+            joints = self._joints[hand.track_id]
+            _, turn, shift = fit_similarity(joints, np.asarray(hand.joints_camera, np.float64), with_scale=False)
+            out.append(replace(hand, T_camera_wrist=make_transform(turn, shift)))
+        while len(self._joints) > _MOST_HANDS:
+            self._joints.pop(next(iter(self._joints)))
+        return out
 
 
 class RigidGrip:

@@ -57,6 +57,8 @@ class FoundAgain:
     """(K,) numbers of those that agree."""
     pixels: np.ndarray
     """(K, 2)."""
+    share: float
+    """Of its points that could be followed to this picture, those that agree."""
 
 
 class OldViews:
@@ -121,7 +123,8 @@ class OldViews:
         if fits.sum() < max(FEWEST_POINTS, _FITTING_SHARE * good.sum()):
             return None
         view.farthest_rad = 0.0
-        return FoundAgain(view, nearest_rigid(fit.T_camera_object), view.points[good][fits], found[good][fits])
+        pose, index = nearest_rigid(fit.T_camera_object), view.points[good]
+        return FoundAgain(view, pose, index[fits], found[good][fits], float(fits.mean()))
 
     def _due(self, pose: np.ndarray, lost: bool) -> list[OldView]:
         """The nearest views that may show again."""

@@ -14,7 +14,7 @@ from hoi_ros.tracking.likeness import CHROMAS, COLORS, LUMAS, color_bins
 from hoi_ros.tracking.masks import SAMPLES, SkinModel, skin_bins
 from hoi_ros.tracking.pointmap_background import StillRoom
 from hoi_ros.tracking.pointmap_cut import CutMaps, cut, cut_labels
-from hoi_ros.tracking.segment_evidence import segment_evidence
+from hoi_ros.tracking.segment_evidence import SegmentEvidence, segment_evidence
 
 _TIPS_AND_PALM = [4, 8, 12, 16, 20, 3, 7, 11, 15, 5, 9]
 GRIP_M, REACH_M = 0.045, 0.2
@@ -28,6 +28,9 @@ LIKE_REACH_PX, LIKE_GREY = 8.0, 22.0
 """How far around the room is looked at, working pixels, and how near its colour there is to be alike."""
 UNCOVERING_PX = 1.5
 """Pixels a frame that a hand moves when what stays still before the room is not in it but left behind."""
+
+MOVES_PX = 1.2
+"""Working pixels a frame beyond which a thing does not go as the room does."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,36 @@ class RoomColors:
         return spread[color_bins(picture)] < STRANGE_SHARE
 
 
+@dataclass(frozen=True)
+class _Sight:
+    """A view and what it shows whatever is looked for in it; arrays are (h, w) bool where not said otherwise."""
+
+    view: ColorView
+    m_px: float
+    """Working pixels a metre at the hands' distance."""
+    zone: np.ndarray
+    """Around fingers and before the palm."""
+    grips: dict[int, np.ndarray]
+    """By track id of a hand: where what it holds shows."""
+    hand_core: np.ndarray
+    near_hand: np.ndarray
+    arm: np.ndarray
+    hand: np.ndarray
+    skin: np.ndarray
+    """(h, w) float32 0 to 1."""
+    evidence: SegmentEvidence | None
+    back: np.ndarray
+    """As the room was."""
+    front: np.ndarray
+    """Not as the room was."""
+    calm: np.ndarray
+    """As it was lately."""
+    strange: np.ndarray
+    """Of a colour that the room hardly shows."""
+    flow: np.ndarray | None
+    """(h, w, 2) pixels to where they were in the frame before."""
+
+
 class ColorMasks:
     """Parts the picture into object and the rest by cuts through colour, steered by the hand and the mask before."""
 
@@ -163,19 +196,21 @@ class ColorMasks:
         self, view: ColorView, frame: RgbdFrame, hands: Sequence[HandEstimate], expected: np.ndarray | None,
         before: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-        """As `segment`, of a thing that is not followed yet: from the last frame's mask or anew, whichever shows more.
+        """As `segment`, of a thing that is not followed yet: what shows most of it.
 
-        A thing that lay there belongs to the room, and a part of it that shows first may be all that its mask grows to.
+        From the last frame's mask, since what is seen grows; anew, since a part of it that shows first may be all that
+        its mask grows to; and by what moves, since a plain thing that lay there looks in its middle as the room did.
         """
-        grown = self.segment(view, frame, hands, expected, before)
-        if expected is None:
-            return grown
-        anew = self.segment(view, frame, hands, None, before, learn=False)
-        return max(grown, anew, key=lambda masks: int(masks[0].sum()))
+        sight = self._look(view, frame, hands, expected, before)
+        if expected is None:  # the first sight of it may be of anything
+            return self._held(sight, None, None), sight.hand | sight.arm
+        masks = [self._held(sight, wanted, None) for wanted in (expected, None)]
+        masks.append(self._held(sight, None, None, moving=True))
+        return max(masks, key=np.count_nonzero), sight.hand | sight.arm
 
     def segment(
         self, view: ColorView, frame: RgbdFrame, hands: Sequence[HandEstimate], expected: np.ndarray | None,
-        before: np.ndarray | None = None, holder: int | None = None, *, learn: bool = True,
+        before: np.ndarray | None = None, holder: int | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
         """Object and hand masks (h, w) bool of a view; what no hand touches is not held and not the object.
 
@@ -186,12 +221,18 @@ class ColorMasks:
             expected: (h, w) bool where the object should be, from the frame before; None at the start.
             before: (H, W) uint8 grey image of the frame before; what moves with the object belongs to it.
             holder: track id of the hand that holds the object; None: any one hand.
-            learn: whether colours of skin and room are learnt from the frame; once is enough.
         """
+        sight = self._look(view, frame, hands, expected, before)
+        return self._held(sight, expected, holder), sight.hand | sight.arm
+
+    def _look(
+        self, view: ColorView, frame: RgbdFrame, hands: Sequence[HandEstimate], expected: np.ndarray | None,
+        before: np.ndarray | None,
+    ) -> _Sight:  # fmt: skip
+        """What a view shows whatever is looked for in it; colours of skin and room are learnt from it."""
         height, width = view.picture.shape[:2]
         silhouette = np.isfinite(view.hand_depth_m)
         m_px = self._metre_px(view, frame, hands)
-        zone = self._grasp_zone(view, frame, hands, 0.035 * m_px)
         arm = self._arms(view, frame, hands, m_px)
         near_hand = _grown(silhouette, 0.012 * m_px)
         core = cv2.erode(silhouette.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
@@ -200,48 +241,70 @@ class ColorMasks:
             core &= ~(evidence.object > 0.5)
             arm &= ~(evidence.object > 0.6)
         bins = skin_bins(view.picture)
-        own = core if expected is None else core & ~expected
-        if learn:
-            self._skin.learn(bins, own, ~near_hand & ~arm)
-            self._room.learn(frame.color, view)
-        probability = cv2.blur(self._skin.probability(bins), (3, 3))
-        hand = (silhouette & (probability > 0.3)) | (near_hand & (probability > 0.6))
+        self._skin.learn(bins, core if expected is None else core & ~expected, ~near_hand & ~arm)
+        self._room.learn(frame.color, view)
+        skin = cv2.blur(self._skin.probability(bins), (3, 3))
+        hand = (silhouette & (skin > 0.3)) | (near_hand & (skin > 0.6))
         if evidence is not None:
             hand = evidence.correct_hand(hand, near_hand)
-        holders = [one for one in hands if one.track_id == holder]
-        if holder is not None and not holders and expected is None:
-            return np.zeros((height, width), bool), hand | arm
         box = (view.x0, view.y0, view.x0 + round(width / view.scale), view.y0 + round(height / view.scale))
         back, front, calm = self._still.compare(box, (width, height))
-        strange = self._room.strange(view.picture) & (probability < 0.5) & ~hand & ~arm & ~back
-        came = front & (probability < 0.5) & ~hand & ~arm
-        uncovered = front & calm & (self._left_behind(view, expected, holder) | _like_around(view.picture, back))
+        strange = self._room.strange(view.picture) & (skin < 0.5) & ~hand & ~arm & ~back
+        grips = {one.track_id: self._grasp_zone(view, frame, [one], GRIP_M * m_px) for one in hands}
+        return _Sight(
+            view, m_px, self._grasp_zone(view, frame, hands, 0.035 * m_px), grips, core, near_hand, arm, hand, skin,
+            evidence, back, front, calm, strange, None if before is None else _flow(view, before),
+        )  # fmt: skip
+
+    def _held(
+        self, sight: _Sight, expected: np.ndarray | None, holder: int | None, *, moving: bool = False
+    ) -> np.ndarray:
+        """(h, w) bool of the object; `expected` and `holder` as `segment` has them.
+
+        With `moving` what the hand carries along is no room, however much it looks like it; colours decide on the rest.
+        """
+        s, m_px = sight, sight.m_px
+        if holder is not None and holder not in s.grips and expected is None:
+            return np.zeros(s.hand.shape, bool)
+        came = s.front & (s.skin < 0.5) & ~s.hand & ~s.arm
+        left = self._left_behind(s.view, expected, holder) | _like_around(s.view.picture, s.back)
+        uncovered = s.front & s.calm & left
         came &= ~uncovered
-        near_zone, far = _grown(zone, 0.06 * m_px), _grown(zone, 0.13 * m_px)
+        near_zone, far = _grown(s.zone, 0.06 * m_px), _grown(s.zone, 0.13 * m_px)
         reach = near_zone
         if expected is not None:
-            reach = (_grown(expected, 0.03 * m_px) & _grown(zone, REACH_M * m_px)) | near_zone
-        along = with_room = np.zeros(hand.shape, bool)
-        if before is not None:
-            along, with_room = self._moving(view, before, expected, hand, reach | near_hand | arm)
+            reach = (_grown(expected, 0.03 * m_px) & _grown(s.zone, REACH_M * m_px)) | near_zone
+        back, room = s.back, ~(reach | s.near_hand | s.arm)
+        if moving:
+            along, with_room = _carried(s, came, reach, room)
+            if not along.any():
+                return along
+            back, uncovered, came = back & ~along, uncovered & ~along, came | along
+        else:
+            along, with_room = _moving(s.flow, s.hand if expected is None else expected, room)
         maps = CutMaps(
-            hand, core, near_hand, arm, probability, back, came, uncovered, strange, zone, reach, far, along, with_room
-        )
+            s.hand, s.hand_core, s.near_hand, s.arm, s.skin, back, came, uncovered, s.strange, s.zone, reach, far,
+            along, with_room,
+        )  # fmt: skip
         labels = cut_labels(maps, expected)
-        if evidence is not None:
-            evidence.steer_cut(labels)
-        known = back | front
-        sight = came if expected is None else came | (expected & ~back & ~uncovered)
-        object_mask = _solid(sight & (labels != cv2.GC_BGD))
-        unknown = ~known & (reach if expected is None else expected) & ~hand
-        if unknown.sum() > UNKNOWN_SHARE * max(int(object_mask.sum()), 1):  # colours decide what the room does not
-            object_mask = np.where(known, object_mask, cut(view.picture, labels))
-        grips = [self._grasp_zone(view, frame, [hand], GRIP_M * m_px) for hand in holders or hands]
+        if s.evidence is not None:
+            s.evidence.steer_cut(labels)
+        known = back | s.front
+        shows = came if expected is None else came | (expected & ~back & ~uncovered)
+        object_mask = _solid(shows & (labels != cv2.GC_BGD))
+        unknown = ~known & (reach if expected is None else expected) & ~s.hand
+        if moving:
+            object_mask = _solid(cut(s.view.picture, labels) & ~back)
+        elif unknown.sum() > UNKNOWN_SHARE * max(int(object_mask.sum()), 1):  # colours decide what the room does not
+            object_mask = np.where(known, object_mask, cut(s.view.picture, labels))
         # A second hand may take the thing over, not bring another.
-        object_mask = self._parts(object_mask & ~hand, grips, None if holders else expected)
-        if expected is None and (object_mask & (strange | along | came)).sum() < SPOKEN_FOR * object_mask.sum():
+        if holder in s.grips:
+            object_mask = _parts(object_mask & ~s.hand, [s.grips[holder]], None)
+        else:
+            object_mask = _parts(object_mask & ~s.hand, list(s.grips.values()), expected)
+        if expected is None and (object_mask & (s.strange | along | came)).sum() < SPOKEN_FOR * object_mask.sum():
             object_mask[:] = False
-        return object_mask, hand | arm
+        return object_mask
 
     def _left_behind(self, view: ColorView, expected: np.ndarray | None, holder: int | None) -> np.ndarray:
         """(h, w) bool: where nothing that goes with the hand can be, should it be without motion of its own."""
@@ -254,39 +317,6 @@ class ColorMasks:
         shift = np.array([[1, 0, step[0] * view.scale], [0, 1, step[1] * view.scale]], np.float32)
         size = (expected.shape[1], expected.shape[0])
         return cv2.warpAffine(expected.astype(np.uint8), shift, size) == 0
-
-    @staticmethod
-    def _moving(
-        view: ColorView, before: np.ndarray, expected: np.ndarray | None, hand: np.ndarray, busy: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Pixels (h, w) bool that go with the object (at the start: with the hand), and those that go with the room."""
-        nothing = np.zeros(hand.shape, bool)
-        own = hand if expected is None else expected
-        room = ~busy
-        if own.sum() < 30 or room.sum() < 200:
-            return nothing, nothing
-        now = cv2.cvtColor(view.picture, cv2.COLOR_RGB2GRAY)
-        empty = np.zeros((*hand.shape, 2), np.float32)
-        dense = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-        flow = np.asarray(dense.calc(now, view.cut_picture(before), empty))
-        course, rest = _affine(flow, own), _affine(flow, room)
-        apart = np.linalg.norm(course - rest, axis=2)
-        to_own, to_room = np.linalg.norm(flow - course, axis=2), np.linalg.norm(flow - rest, axis=2)
-        sure = apart > 1.2
-        return sure & (to_own < 0.3 * apart), sure & (to_room < 0.25 * apart) & (to_own > 0.6 * apart)
-
-    @staticmethod
-    def _parts(mask: np.ndarray, grips: Sequence[np.ndarray], expected: np.ndarray | None) -> np.ndarray:
-        """The parts of a mask that reach into one hand's grip (h, w), of several hands the one with most, no crumbs."""
-        mask = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-        _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
-        area = stats[:, cv2.CC_STAT_AREA].copy()
-        area[0] = 0
-        if expected is not None:
-            area[np.bincount(labels[expected], minlength=len(area)) <= 5] = 0
-        held = [np.bincount(labels[grip], minlength=len(area)) > 5 for grip in grips]
-        keep = max(held, key=lambda parts: int(area[parts].sum())) & (area > 0)
-        return (keep & (area > 0.08 * area[keep].max(initial=0)))[labels]
 
     @staticmethod
     def _metre_px(view: ColorView, frame: RgbdFrame, hands: Sequence[HandEstimate]) -> float:
@@ -323,6 +353,59 @@ class ColorMasks:
                        far + 0.09 * m_px * across, far - 0.09 * m_px * across]  # fmt: skip
             cv2.fillConvexPoly(out, np.rint(corners).astype(np.int32), 1)
         return out > 0
+
+
+def _parts(mask: np.ndarray, grips: Sequence[np.ndarray], expected: np.ndarray | None) -> np.ndarray:
+    """The parts of a mask that reach into one hand's grip (h, w), of several hands the one with most, no crumbs."""
+    mask = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
+    area = stats[:, cv2.CC_STAT_AREA].copy()
+    area[0] = 0
+    if expected is not None:
+        area[np.bincount(labels[expected], minlength=len(area)) <= 5] = 0
+    held = [np.bincount(labels[grip], minlength=len(area)) > 5 for grip in grips]
+    keep = max(held, key=lambda parts: int(area[parts].sum())) & (area > 0)
+    return (keep & (area > 0.08 * area[keep].max(initial=0)))[labels]
+
+
+def _flow(view: ColorView, before: np.ndarray) -> np.ndarray:
+    """(h, w, 2) pixels from where a view's pixels are to where they were in the picture (H, W) `before`."""
+    now = cv2.cvtColor(view.picture, cv2.COLOR_RGB2GRAY)
+    empty = np.zeros((*now.shape, 2), np.float32)
+    dense = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    return np.asarray(dense.calc(now, view.cut_picture(before), empty))
+
+
+def _moving(
+    flow: np.ndarray | None, own: np.ndarray, room: np.ndarray, *, all_move: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels (h, w) bool that go as those do that are `own`, and those that go as the `room` does.
+
+    With `all_move`, what is `own` and goes as the room does is not: there something has left.
+    """
+    nothing = np.zeros(own.shape, bool)
+    if flow is None or room.sum() < 200:
+        return nothing, nothing
+    rest = _affine(flow, room)
+    if all_move:
+        own = own & (np.linalg.norm(flow - rest, axis=2) > MOVES_PX)
+    if own.sum() < 30:
+        return nothing, nothing
+    course = _affine(flow, own)
+    apart = np.linalg.norm(course - rest, axis=2)
+    to_own, to_room = np.linalg.norm(flow - course, axis=2), np.linalg.norm(flow - rest, axis=2)
+    sure = apart > MOVES_PX
+    return sure & (to_own < 0.3 * apart), sure & (to_room < 0.25 * apart) & (to_own > 0.6 * apart)
+
+
+def _carried(s: _Sight, came: np.ndarray, reach: np.ndarray, room: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What moves as the hand does, or as the surest of what `came`; and what goes as the `room` does: (h, w) bool."""
+    sure = (cv2.erode(came.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0) & reach
+    along, with_room = _moving(s.flow, sure, room, all_move=True)
+    along |= _moving(s.flow, s.hand, room)[0]
+    free = reach & ~s.hand & ~s.arm & (s.skin < 0.5)
+    solid = cv2.morphologyEx((along & free).astype(np.uint8), cv2.MORPH_OPEN, np.ones((5, 5), np.uint8)) > 0
+    return solid, with_room & ~along
 
 
 def _like_around(picture: np.ndarray, back: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from hoi_ros.datatypes import CameraIntrinsics, HandEstimate
 from hoi_ros.geometry import invert_transform, nearest_rigid, rotation_angle
-from hoi_ros.tracking.grip import CARRY_FRAMES, Grip
+from hoi_ros.tracking.grip import CARRY_FRAMES, SURE_FRAMES, Grip
 from hoi_ros.tracking.pointmap_grip import RigidGrip
 from hoi_ros.tracking.pointmap_loops import FoundAgain, OldViews
 from hoi_ros.tracking.pointmap_places import mask_at, middle_and_width, shown_at
@@ -76,7 +76,7 @@ class FollowedObject:
         self.anchor: np.ndarray | None = None
         """(3,) where the middle lies in the holder's wrist frame; a thing turned by the fingers keeps it."""
         self.grip = RigidGrip()
-        self.hold = Grip(*SAME_HOLD)
+        self.hold = Grip(*SAME_HOLD, patience=SURE_FRAMES)
         self.starved, self.missing, self.followed = 0, 0, 0
         """Frames in a row with too few followed points, and without a mask; all frames with enough points."""
         self.plain = 0

@@ -13,7 +13,7 @@ from hoi_ros.tracking.pointmap_structure import Observations, bundle_adjust, pix
 
 MOST_POINTS = 4000
 _FIRM_LIMIT = 1 / 0.0007**2
-_TURN_SIGMA_RAD, _TURN_SHARE = 0.09, 0.35
+_TURN_SIGMA_RAD, _TURN_SHARE = 0.09, 0.4
 """How far a turn is off from the start, and what share of all turning since: relief that is not known scales it."""
 _APART_SHARE = 0.4
 """And what share of the turn by which it is tracked to have left the hand's."""

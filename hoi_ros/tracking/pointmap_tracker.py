@@ -1,8 +1,8 @@
 """6-DoF motion of whatever is held, from colour alone: no depth, no CAD model, no keypoint detector.
 
-The hand that holds the object is metric and known in every frame: its rigid motion is the first guess of the object's,
-its distances, smoothed by flow, give the scale. The object's own pixels, followed on a grid, then say how it really
-moved, and bundle adjustment over key views gives the points their depth.
+The hand that holds the object is metric and known in every frame: as its joints move, so moves the object at first
+guess; its distances, smoothed by flow, give the scale. The object's own pixels, followed on a grid, then say how it
+really moved, and bundle adjustment over key views gives the points their depth.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from hoi_ros.geometry import (
 from hoi_ros.tracking.likeness import color_shares, likeness
 from hoi_ros.tracking.pointmap_config import ColorTrackerConfig
 from hoi_ros.tracking.pointmap_flow import PictureFlow
+from hoi_ros.tracking.pointmap_grip import GraspFrames
 from hoi_ros.tracking.pointmap_guess import first_guess, pose_prior
 from hoi_ros.tracking.pointmap_intrinsics import FocalBelief, FocalEstimate
 from hoi_ros.tracking.pointmap_masks import ColorMasks, ColorView, cut_view
@@ -92,6 +93,7 @@ class ColorTracker:
         self._expected: np.ndarray | None = None
         self._gray: np.ndarray | None = None
         self._flow: PictureFlow | None = None
+        self._grasps = GraspFrames()
 
     def track(
         self, frame: RgbdFrame, hands: Sequence[HandEstimate] = (), *,
@@ -120,7 +122,8 @@ class ColorTracker:
             self._object, self._expected, self._seen_in_grasp = None, init_mask, self._config.start_frames
         self._masks.watch(frame, hands, self._taken)
         self._taken = None
-        followed = self._at_followed_distance(gray, hands, hand_faces, frame.intrinsics)
+        grasping = self._grasps.of(hands, holding=self._object is not None)
+        followed = self._at_followed_distance(gray, grasping, hand_faces, frame.intrinsics)
         result = self._told(self._next(frame, gray, hands, followed, hand_faces), hands)
         if result.is_keyframe and frame.intrinsics.guessed:
             self._learn_focal(frame)
@@ -257,7 +260,7 @@ class ColorTracker:
             sigma = point_sigma(track, used, prior.T_camera_object, frame.intrinsics)
             fit = fit_pose(track.points[used], pixels[used], sigma, prior, frame.intrinsics, prior.T_camera_object)
             pose, fits = fit.T_camera_object, fit.errors_px < np.maximum(config.inlier_px, 2 * sigma)
-        shown = mask & ~hand_mask
+        shown, again = mask & ~hand_mask, None
         if fits.sum() < config.min_points and (again := track.seen_before(pose, gray, shown, frame.intrinsics)):
             pose, used, fits = again.T_camera_object, again.points, np.ones(len(again.points), bool)
             pixels[used] = again.pixels
@@ -280,9 +283,10 @@ class ColorTracker:
             pose = held
         if track.starved > config.lost_frames and track.strayed(prior, mask, frame.intrinsics):
             return self._hidden(frame, hands, hand_mask, "its outline is not where the hand should have carried it")
-        track.motion = pose @ invert_transform(track.pose)
-        track.travelled += float(rotation_angle(track.motion[:3, :3]))
-        track.spin += 0.4 * (so3_log(pose[:3, :3] @ track.carried[:3, :3].T) - track.spin)
+        if again is None:  # else it is no motion but a mistake taken back
+            track.motion = pose @ invert_transform(track.pose)
+            track.travelled += float(rotation_angle(track.motion[:3, :3]))
+            track.spin += 0.4 * (so3_log(pose[:3, :3] @ track.carried[:3, :3].T) - track.spin)
         track.pose, track.lost, track.lost_frames, track.mask = nearest_rigid(pose), False, 0, mask
         if track.missing + track.starved == 0:
             track.plain = 0
@@ -305,7 +309,8 @@ class ColorTracker:
             is_keyframe = True
         elif track.alive.sum() < 40:
             self._seed(frame, gray, mask, hand_mask, grasp_depth(frame.intrinsics, hands, mask))
-        return self._report(mask, hand_mask, hands, 0.0 if track.starved else agreeing / len(used), is_keyframe)
+        share = again.share if again is not None else agreeing / max(len(used), 1)
+        return self._report(mask, hand_mask, hands, 0.0 if track.starved else share, is_keyframe)
 
     def _guided(self, frame: RgbdFrame, hands, mask: np.ndarray, hand_mask: np.ndarray, pose: np.ndarray) -> np.ndarray:
         """A pose (4, 4) that only the hand knows, turned some of the way to where the network sees the object."""

@@ -66,6 +66,21 @@ def test_what_slips_is_learnt_anew():
     assert found is not None and rotation_angle(found[:3, :3].T @ slipped[:3, :3]) < 1e-6
 
 
+def test_a_few_frames_far_off_are_not_a_slip_to_the_patient_unless_fingers_move():
+    hand, true = scenes.hand(AWAY)[0], AWAY @ scenes.pose((0, 0, 20), (0.03, 0, 0))
+    spread = hand.joints_camera + np.float32(0.03) * (np.arange(21) > 4)[:, None].astype(np.float32)
+    for frames, fingers, known in ((1, hand, True), (3, hand, True), (4, hand, False), (1, None, False)):
+        grip = Grip(patience=3)
+        for index in range(SURE_FRAMES):
+            at = scenes.pose((0, 5 * index, 0), (0.01 * index, 0, 0.5))
+            grip.learn(scenes.hand(at)[0], at @ scenes.pose((0, 0, 20), (0.03, 0, 0)))
+        for _ in range(frames):
+            grip.learn(fingers or replace(hand, joints_camera=spread), AWAY @ scenes.pose((0, 0, 60), (0.03, 0, 0)))
+        found = grip.pose([hand])
+        assert (found is not None) == known
+        assert found is None or np.allclose(found, true, atol=1e-6)
+
+
 def test_a_corrected_object_frame_is_taken_over():
     grip, hand, change = learnt(), scenes.hand(AWAY)[0], scenes.pose((0, 3, 0), (0.002, 0, 0))
     before = grip.pose([hand])

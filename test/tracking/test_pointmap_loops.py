@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from scenes import CAMERA, box_layer, frame, mask_of, pose
-from test_pointmap_tracker import course, follow
+from test_pointmap_tracker import ALONE, course, follow
 
 from hoi_ros.geometry import invert_transform, rotation_angle, transform_points
 from hoi_ros.tracking import pointmap_loops, pointmap_tracker
@@ -15,6 +15,7 @@ from hoi_ros.tracking.pointmap_object import FollowedObject
 from hoi_ros.tracking.pointmap_places import unprojected
 from hoi_ros.tracking.pointmap_seeding import take_in
 from hoi_ros.tracking.pointmap_structure import projected
+from hoi_ros.tracking.pointmap_tracker import ColorTracker
 
 HALF = (0.055, 0.06, 0.03)
 THEN = pose((10, 20, 0), (0, -0.02, 0.42))
@@ -165,15 +166,25 @@ def test_what_fingers_turn_and_turn_back_ends_nearer_to_where_it_was(monkeypatch
     assert turned(mended, np.eye(4)) < 0.6 * turned(drifted, np.eye(4))
 
 
-def test_what_can_be_followed_no_longer_is_looked_for_at_once():
+def test_what_can_be_followed_no_longer_is_looked_for_at_once(monkeypatch):
     track = followed()
     track.alive[:] = False
     found = track.seen_before(DRIFTED, picture(BACK, index=7), shown(BACK), CAMERA)
-    assert found is not None and turned(found.T_camera_object, BACK) < 1.5
+    assert found is not None and turned(found.T_camera_object, BACK) < 1.5 and found.share == 1
     true = projected(track.points[found.points], BACK, CAMERA)[0]
     assert np.median(np.linalg.norm(found.pixels - true, axis=1)) < 1
     plain = picture(BACK, textured=False, index=7)
     assert track.seen_before(DRIFTED, plain, shown(BACK), CAMERA) is None
+    patches = pointmap_loops.followed_patches
+
+    def some_wrong(flow, old, guess):
+        new, good = patches(flow, old, guess)
+        new[np.flatnonzero(good)[::4]] += 12.0
+        return new, good
+
+    monkeypatch.setattr(pointmap_loops, "followed_patches", some_wrong)
+    found = track.seen_before(DRIFTED, picture(BACK, index=7), shown(BACK), CAMERA)
+    assert found is not None and 0.65 < found.share < 0.8
 
 
 def test_old_views_alone_keep_a_thing_that_no_pixel_can_be_followed_of(monkeypatch):
@@ -185,8 +196,11 @@ def test_old_views_alone_keep_a_thing_that_no_pixel_can_be_followed_of(monkeypat
         return pixels, fine & False
 
     monkeypatch.setattr(pointmap_tracker, "followed_points", nothing)
-    _, (*_, (found, truth, _)) = follow(rows)
+    tracker = ColorTracker(ALONE)
+    _, (*_, (found, truth, _)) = follow(rows, tracker=tracker)
     assert turned(found, truth) < 0.8 * turned(truth, np.eye(4))
+    # What was taken back is no motion that goes on.
+    assert np.linalg.norm(tracker._object.spin) < 1e-3 and tracker._object.travelled < np.radians(3)
     monkeypatch.setattr(OldViews, "find", lambda *_, **__: None)
     _, (*_, (found, _, _)) = follow(rows)
     assert turned(found, truth) > 0.95 * turned(truth, np.eye(4))
