@@ -37,10 +37,10 @@ class GraspFrames:
             if hand.track_id not in self._joints:
                 wrist = invert_transform(np.asarray(hand.T_camera_wrist, np.float64))
                 self._joints[hand.track_id] = transform_points(wrist, np.asarray(hand.joints_camera, np.float64))
-            joints = self._joints[hand.track_id]
+            joints = self._joints[hand.track_id] = self._joints.pop(hand.track_id)
             _, turn, shift = fit_similarity(joints, np.asarray(hand.joints_camera, np.float64), with_scale=False)
             out.append(replace(hand, T_camera_wrist=make_transform(turn, shift)))
-        while len(self._joints) > _MOST_HANDS:
+        while len(self._joints) > _MOST_HANDS:  # those not seen for longest
             self._joints.pop(next(iter(self._joints)))
         return out
 

@@ -104,8 +104,11 @@ def test_the_shape_of_a_grasp_begins_with_it_and_each_hand_has_its_own():
         assert np.allclose(found.T_camera_wrist, hand.T_camera_wrist, atol=1e-6)
 
 
-def test_hands_that_come_and_go_do_not_pile_up():
+def test_hands_that_come_and_go_do_not_pile_up_nor_push_out_the_one_that_stays():
     frames, hand = GraspFrames(), scenes.hand(HAND, 3)[0]
-    for track_id in range(40):
-        frames.of([replace(hand, track_id=track_id)], holding=True)
+    frames.of([hand], holding=True)
+    closed = with_fingers_turned(hand, (0, 0.3, 0), 1.0)
+    for track_id in range(10, 50):
+        stays, _ = frames.of([closed, replace(hand, track_id=track_id)], holding=True)
     assert len(frames._joints) < 10
+    assert turn_between(stays.T_camera_wrist, hand.T_camera_wrist) > 0.2

@@ -10,7 +10,7 @@ import pytest
 from scenes import CAMERA, box_layer, frame, hand, mask_of, pose
 
 from hoi_ros.tracking.masks import SkinModel
-from hoi_ros.tracking.pointmap_masks import ColorMasks, cut_view
+from hoi_ros.tracking.pointmap_masks import ColorMasks, _moving, cut_view
 
 HALF = (0.055, 0.06, 0.03)
 ORANGE = 190, 80, 20
@@ -96,3 +96,16 @@ def test_the_middle_of_a_plain_thing_that_lay_there_is_not_the_room():
     true = view.cut(box_layer(T, HALF)[0] < fingers)
     overlap = [(mask & true).sum() / (mask | true).sum() for mask in (anew, found)]
     assert overlap[0] < 0.3 and overlap[1] > 0.6, overlap
+
+
+def test_what_something_left_behind_is_none_of_its_motion():
+    flow, own, room = np.zeros((60, 80, 2), np.float32), np.zeros((60, 80), bool), np.zeros((60, 80), bool)
+    thing = np.s_[20:40, 30:60]
+    flow[thing] = -4, 0
+    own[22:38, 60:78], own[22:38, 30:38], room[:15], room[45:] = True, True, True, True
+    along, with_room = _moving(flow, own, room, all_move=True)
+    true = np.zeros((60, 80), bool)
+    true[thing] = True
+    assert (along == true).all() and (with_room == ~true).all()
+    along, _ = _moving(flow, own, room)
+    assert (along & true).sum() < 0.5 * true.sum()

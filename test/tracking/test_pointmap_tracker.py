@@ -10,7 +10,7 @@ from scenes import box_layer, frame, hand, mask_of, pose
 
 from hoi_ros.datatypes import RgbdFrame
 from hoi_ros.errors import InputError
-from hoi_ros.geometry import invert_transform, rotation_angle
+from hoi_ros.geometry import invert_transform, rotation_angle, transform_points
 from hoi_ros.tracking.pointmap_config import ColorTrackerConfig
 from hoi_ros.tracking.pointmap_object import FollowedObject
 from hoi_ros.tracking.pointmap_tracker import ColorTracker
@@ -77,6 +77,23 @@ def test_a_thing_turned_by_the_fingers_is_seen_to_turn_and_the_right_way():
     assert degrees(hand_turn) < 1e-6
     # Below 25 degrees what is tracked is reported half way to the resting hand.
     assert degrees(found @ invert_transform(truth)) < 0.7 * degrees(truth)
+
+
+def test_where_the_fingers_are_seen_to_turn_it_more_of_the_turn_is_told(monkeypatch):
+    rows = course(24.0, held=False)
+    shown, resting = iter([T for T, _ in rows]), hand
+
+    def turned_hand(T_hand):
+        estimate, layers = resting(T_hand)
+        joints = transform_points(next(shown) @ invert_transform(rows[0][0]), estimate.joints_camera)
+        joints[0] = estimate.joints_camera[0]
+        return replace(estimate, joints_camera=joints.astype(np.float32)), layers
+
+    _, (*_, (by_wrist, truth, _)) = follow(rows)
+    monkeypatch.setitem(globals(), "hand", turned_hand)
+    _, (*_, (by_fingers, _, _)) = follow(rows)
+    left = [degrees(found @ invert_transform(truth)) for found in (by_fingers, by_wrist)]
+    assert left[0] < 0.6 * left[1], left
 
 
 def test_what_is_gone_is_reported_lost_and_given_up():
