@@ -28,7 +28,6 @@ LIKE_REACH_PX, LIKE_GREY = 8.0, 22.0
 """How far around the room is looked at, working pixels, and how near its colour there is to be alike."""
 UNCOVERING_PX = 1.5
 """Pixels a frame that a hand moves when what stays still before the room is not in it but left behind."""
-
 MOVES_PX = 1.2
 """Working pixels a frame beyond which a thing does not go as the room does."""
 
@@ -162,6 +161,8 @@ class _Sight:
     """As it was lately."""
     strange: np.ndarray
     """Of a colour that the room hardly shows."""
+    like_room: np.ndarray
+    """Coloured as the room next to it."""
     flow: np.ndarray | None
     """(h, w, 2) pixels to where they were in the frame before."""
 
@@ -253,7 +254,8 @@ class ColorMasks:
         grips = {one.track_id: self._grasp_zone(view, frame, [one], GRIP_M * m_px) for one in hands}
         return _Sight(
             view, m_px, self._grasp_zone(view, frame, hands, 0.035 * m_px), grips, core, near_hand, arm, hand, skin,
-            evidence, back, front, calm, strange, None if before is None else _flow(view, before),
+            evidence, back, front, calm, strange, _like_around(view.picture, back),
+            None if before is None else _flow(view, before),
         )  # fmt: skip
 
     def _held(
@@ -267,8 +269,7 @@ class ColorMasks:
         if holder is not None and holder not in s.grips and expected is None:
             return np.zeros(s.hand.shape, bool)
         came = s.front & (s.skin < 0.5) & ~s.hand & ~s.arm
-        left = self._left_behind(s.view, expected, holder) | _like_around(s.view.picture, s.back)
-        uncovered = s.front & s.calm & left
+        uncovered = s.front & s.calm & (self._left_behind(s.view, expected, holder) | s.like_room)
         came &= ~uncovered
         near_zone, far = _grown(s.zone, 0.06 * m_px), _grown(s.zone, 0.13 * m_px)
         reach = near_zone
@@ -289,14 +290,15 @@ class ColorMasks:
         labels = cut_labels(maps, expected)
         if s.evidence is not None:
             s.evidence.steer_cut(labels)
-        known = back | s.front
-        shows = came if expected is None else came | (expected & ~back & ~uncovered)
-        object_mask = _solid(shows & (labels != cv2.GC_BGD))
-        unknown = ~known & (reach if expected is None else expected) & ~s.hand
         if moving:
             object_mask = _solid(cut(s.view.picture, labels) & ~back)
-        elif unknown.sum() > UNKNOWN_SHARE * max(int(object_mask.sum()), 1):  # colours decide what the room does not
-            object_mask = np.where(known, object_mask, cut(s.view.picture, labels))
+        else:
+            shows = came if expected is None else came | (expected & ~back & ~uncovered)
+            object_mask = _solid(shows & (labels != cv2.GC_BGD))
+            known = back | s.front
+            unknown = ~known & (reach if expected is None else expected) & ~s.hand
+            if unknown.sum() > UNKNOWN_SHARE * max(int(object_mask.sum()), 1):  # colours decide what the room does not
+                object_mask = np.where(known, object_mask, cut(s.view.picture, labels))
         # A second hand may take the thing over, not bring another.
         if holder in s.grips:
             object_mask = _parts(object_mask & ~s.hand, [s.grips[holder]], None)

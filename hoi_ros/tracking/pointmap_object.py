@@ -74,7 +74,7 @@ class FollowedObject:
         self.wrists: dict[int, np.ndarray] = {}
         self.holder: int | None = None
         self.anchor: np.ndarray | None = None
-        """(3,) where the middle lies in the holder's wrist frame; a thing turned by the fingers keeps it."""
+        """(3,) where the middle lies in the frame of the holder's grasp; a thing turned by the fingers keeps it."""
         self.grip = RigidGrip()
         self.hold = Grip(*SAME_HOLD, patience=SURE_FRAMES)
         self.starved, self.missing, self.followed = 0, 0, 0

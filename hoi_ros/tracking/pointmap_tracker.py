@@ -309,8 +309,8 @@ class ColorTracker:
             is_keyframe = True
         elif track.alive.sum() < 40:
             self._seed(frame, gray, mask, hand_mask, grasp_depth(frame.intrinsics, hands, mask))
-        share = again.share if again is not None else agreeing / max(len(used), 1)
-        return self._report(mask, hand_mask, hands, 0.0 if track.starved else share, is_keyframe)
+        inliers = 0.0 if track.starved else agreeing / len(used) if again is None else again.share
+        return self._report(mask, hand_mask, hands, inliers, is_keyframe)
 
     def _guided(self, frame: RgbdFrame, hands, mask: np.ndarray, hand_mask: np.ndarray, pose: np.ndarray) -> np.ndarray:
         """A pose (4, 4) that only the hand knows, turned some of the way to where the network sees the object."""

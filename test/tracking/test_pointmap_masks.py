@@ -1,4 +1,4 @@
-"""The mask of what is not followed yet: grown from the last frame's or found anew, whichever shows more."""
+"""The mask of what is not followed yet: grown from the last frame's, found anew, or what moves: what shows most."""
 
 from __future__ import annotations
 
@@ -52,6 +52,9 @@ def test_the_larger_mask_is_taken(monkeypatch, grown_px, anew_px, taken):
     assert sorted(asked) == [(False, None, False), (False, None, True), (True, None, False)]
     masks["moving"][:] = True
     assert ColorMasks().first_seen(view, picture, hands, expected)[0] is masks["moving"]
+    asked.clear()
+    assert ColorMasks().first_seen(view, picture, hands, None)[0] is masks["anew"]
+    assert asked == [(False, None, False)]
 
 
 def test_a_frame_s_colours_are_learnt_once(monkeypatch):

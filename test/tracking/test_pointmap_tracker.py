@@ -75,7 +75,7 @@ def test_a_thing_turned_by_the_fingers_is_seen_to_turn_and_the_right_way():
     _, turns = follow(course(24.0, held=False))
     found, truth, hand_turn = turns[-1]
     assert degrees(hand_turn) < 1e-6
-    # Below 25 degrees what is tracked is reported half way to the resting hand.
+    # Below 35 degrees what is tracked is reported half way to the resting hand.
     assert degrees(found @ invert_transform(truth)) < 0.7 * degrees(truth)
 
 
